@@ -1,0 +1,19 @@
+package bridge
+
+// Encoder turns the messages that a publisher sends into the JSON that readers receive. It may be used
+// concurrently. Its errors are of type *Refusal: an unknown type, bytes that are not of the type, a broken validation
+// rule.
+type Encoder interface {
+	// Encode takes the two fields of a google.protobuf.Any. It returns the full name of the type and the
+	// message in the protobuf JSON mapping, compact and byte for byte the same for equal input.
+	Encode(typeURL string, value []byte) (typeName string, data []byte, err error)
+	// EncodeJSON does the same for an Any in the protobuf JSON mapping, such as {"@type":…,"orderId":…}.
+	EncodeJSON(json []byte) (typeName string, data []byte, err error)
+}
+
+// Encoders makes encoders. It may be used concurrently.
+type Encoders interface {
+	// Encoder returns an encoder for the types that the bridge knows and, behind those, the types of schema, a
+	// serialized google.protobuf.FileDescriptorSet, which may be empty. The error is a *Refusal.
+	Encoder(schema []byte) (Encoder, error)
+}

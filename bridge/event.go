@@ -1,0 +1,53 @@
+package bridge
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Event is one typed event as readers receive it. It must not be changed once the hub has it; then it may be used
+// concurrently.
+type Event struct {
+	Cursor      Cursor // its place in the log
+	Topic       string
+	Type        string // full name of the protobuf message, such as shop.v1.OrderShipped
+	ID          string // the publisher's id; empty: the cursor serves
+	Source      string // CloudEvents source
+	Time        time.Time
+	TraceParent string // W3C trace context of its cause; may be empty
+	Data        []byte // the message in the protobuf JSON mapping, compact
+
+	frames [formats]atomic.Pointer[[]byte]
+}
+
+// Format is one of the shapes in which readers receive events.
+type Format uint8
+
+// The formats.
+const (
+	FormatCloudEvents Format = iota // a CloudEvents 1.0 JSON object, received by onmessage
+	FormatJSON                      // the message alone, received by a listener for its type
+	formats
+)
+
+// Frame returns the event's SSE frame. It is encoded once per format, whatever the number of readers, and must not
+// be changed.
+func (e *Event) Frame(format Format) []byte {
+	if frame := e.frames[format].Load(); frame != nil {
+		return *frame
+	}
+	var frame []byte
+	if format == FormatJSON {
+		frame = AppendFrame(make([]byte, 0, len(e.Data)+len(e.Type)+64), e.Cursor, e.Type, e.Data)
+	} else {
+		frame = AppendFrame(make([]byte, 0, len(e.Data)+256), e.Cursor, "", e.AppendCloudEvent(nil))
+	}
+	e.frames[format].CompareAndSwap(nil, &frame)
+	return *e.frames[format].Load()
+}
+
+// size is a bound of the memory that the event takes, frames included.
+func (e *Event) size() int {
+	const overhead = 768 // struct, chain and ring entries, and what the frames add to the data
+	return overhead + 3*len(e.Data) + 2*(len(e.Topic)+len(e.Type)+len(e.ID)+len(e.Source)+len(e.TraceParent))
+}

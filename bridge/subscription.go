@@ -1,0 +1,71 @@
+package bridge
+
+import "strings"
+
+// Subscription is what a reader asks for.
+type Subscription struct {
+	Patterns []Pattern    // at least one
+	Types    []TypeFilter // none: every type
+	Format   Format
+}
+
+// accepts reports whether an event's type is wanted.
+func (s *Subscription) accepts(event *Event) bool {
+	if len(s.Types) == 0 {
+		return true
+	}
+	for _, filter := range s.Types {
+		if filter.Matches(event.Type) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches reports whether the event is one of the subscription's.
+func (s *Subscription) matches(event *Event) bool {
+	for _, p := range s.Patterns {
+		if p.Matches(event.Topic) {
+			return s.accepts(event)
+		}
+	}
+	return false
+}
+
+// TypeFilter is the full name of a type, or a package followed by ".*", which stands for every type whose name
+// begins with that package.
+type TypeFilter string
+
+// Matches reports whether the filter lets a type pass.
+func (f TypeFilter) Matches(name string) bool {
+	if prefix, ok := strings.CutSuffix(string(f), "*"); ok {
+		return strings.HasPrefix(name, prefix)
+	}
+	return string(f) == name
+}
+
+// ResetReason says why a reader does not receive what it asked for.
+type ResetReason string
+
+// Why readers are reset.
+const (
+	// ResetExpired: events between the reader's place and what follows are no longer kept. The oldest kept
+	// events follow.
+	ResetExpired ResetReason = "expired"
+	// ResetUnknown: the reader's place is of another log, or no place at all. New events follow.
+	ResetUnknown ResetReason = "unknown"
+	// ResetAhead: the reader's place is beyond the end of the log, which has lost its end. New events follow.
+	ResetAhead ResetReason = "ahead"
+	// ResetRecreated: the log was replaced while the reader was connected. What the new log holds follows.
+	ResetRecreated ResetReason = "recreated"
+)
+
+// EndReason says why the bridge ends a stream that is to reconnect.
+type EndReason string
+
+// Why streams are asked to reconnect.
+const (
+	EndDrain       EndReason = "drain"       // this replica is going away
+	EndUnavailable EndReason = "unavailable" // the log cannot be reached, or the window is not warm yet
+	EndRequested   EndReason = "requested"   // somebody who may do so asked for it
+)
