@@ -1,0 +1,100 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+)
+
+// history serves places older than the window from the log, through pages that all readers share. What it keeps and
+// what it reads at once is bounded.
+type history struct {
+	log      Log
+	maxBytes int
+	reads    chan struct{} // holds a token for each read of the log under way
+
+	mu         sync.Mutex
+	pages      []*historyPage // the least recently used first
+	bytes      int
+	generation uint64 // counts clear: a page read before the newest is not kept
+}
+
+// historyPage is a page of the log and where it begins.
+type historyPage struct {
+	Page
+	after uint64
+	bytes int
+}
+
+// covers reports whether the page has events behind a sequence and misses none between.
+func (p *historyPage) covers(after uint64) bool {
+	return p.after <= after && len(p.Events) > 0 && after < p.Events[len(p.Events)-1].Cursor.Seq
+}
+
+func newHistory(log Log, maxBytes, maxReads int) *history {
+	return &history{log: log, maxBytes: maxBytes, reads: make(chan struct{}, maxReads)}
+}
+
+// page returns a page that covers what follows the sequence after, read up to the sequence through at most. Events
+// at or before after may be in it.
+func (h *history) page(ctx context.Context, after, through uint64) (*historyPage, error) {
+	if page, _ := h.cached(after); page != nil {
+		return page, nil
+	}
+	select {
+	case h.reads <- struct{}{}:
+		defer func() { <-h.reads }()
+	case <-ctx.Done():
+		return nil, errors.Join(ErrLogUnavailable, ctx.Err())
+	}
+	page, generation := h.cached(after) // another reader may have read it while this one waited
+	if page != nil {
+		return page, nil
+	}
+	read, err := h.log.Read(ctx, after, through)
+	if err != nil {
+		return nil, err
+	}
+	page = &historyPage{Page: read, after: after}
+	for _, event := range read.Events {
+		page.bytes += event.size()
+	}
+	h.keep(page, generation)
+	return page, nil
+}
+
+// cached returns a page that covers what follows a sequence, or nil, and the generation.
+func (h *history) cached(after uint64) (*historyPage, uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, page := range h.pages {
+		if page.covers(after) {
+			h.pages = append(slices.Delete(h.pages, i, i+1), page)
+			return page, h.generation
+		}
+	}
+	return nil, h.generation
+}
+
+func (h *history) keep(page *historyPage, generation uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if generation != h.generation {
+		return
+	}
+	h.pages = append(h.pages, page)
+	h.bytes += page.bytes
+	for h.bytes > h.maxBytes && len(h.pages) > 1 {
+		h.bytes -= h.pages[0].bytes
+		h.pages = slices.Delete(h.pages, 0, 1)
+	}
+}
+
+// clear forgets every page.
+func (h *history) clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pages, h.bytes = nil, 0
+	h.generation++
+}

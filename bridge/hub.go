@@ -1,0 +1,226 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Settings of a hub. The zero value of a field stands for its default.
+type Settings struct {
+	WindowEvents int // newest events held in memory. Defaults to 65,536.
+	WindowBytes  int // bound of the memory that they take. Defaults to 64 MiB.
+	HistoryBytes int // bound of the pages of older events held for readers that are far behind. Defaults to 16 MiB.
+	HistoryReads int // reads of the log at once for such readers. Defaults to 2.
+}
+
+func (s Settings) withDefaults() Settings {
+	setDefault(&s.WindowEvents, 65_536)
+	setDefault(&s.WindowBytes, 64<<20)
+	setDefault(&s.HistoryBytes, 16<<20)
+	setDefault(&s.HistoryReads, 2)
+	return s
+}
+
+func setDefault(field *int, value int) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Errors of Subscribe.
+var (
+	ErrDraining = errors.New("this replica is going away")
+	ErrNotWarm  = errors.New("this replica has not read the log yet")
+)
+
+// Hub keeps the newest events of a log in a window and wakes the readers that a new event is for. Its methods may be
+// called concurrently.
+type Hub struct {
+	log       Log
+	settings  Settings
+	window    *window
+	history   *history
+	audiences audiences
+	warm      atomic.Bool
+	heartbeat atomic.Pointer[heartbeat]
+
+	mu       sync.Mutex
+	readers  map[string]*Reader // by ID
+	draining bool
+}
+
+// NewHub makes a hub. It serves readers once Run has read the log.
+func NewHub(log Log, settings Settings) *Hub {
+	settings = settings.withDefaults()
+	return &Hub{
+		log:      log,
+		settings: settings,
+		window:   newWindow(settings.WindowEvents, settings.WindowBytes, Cursor{}),
+		history:  newHistory(log, settings.HistoryBytes, settings.HistoryReads),
+		readers:  map[string]*Reader{},
+	}
+}
+
+// Run feeds the hub from the log until ctx ends.
+func (h *Hub) Run(ctx context.Context) error {
+	return h.log.Tail(ctx, h.settings.WindowEvents, (*hubSink)(h))
+}
+
+// Warm reports whether the window has reached the end of the log.
+func (h *Hub) Warm() bool { return h.warm.Load() }
+
+// hubSink is what the log sees of a hub.
+type hubSink Hub
+
+func (s *hubSink) Begin(base Cursor) { s.window.begin(base) }
+
+func (s *hubSink) Warm() { s.warm.Store(true) }
+
+func (s *hubSink) Append(events []*Event) {
+	s.window.append(events)
+	woken := ""
+	for _, event := range events {
+		if event.Topic != woken { // events of one topic often come together
+			woken = event.Topic
+			s.audiences.wake(woken)
+		}
+	}
+}
+
+func (s *hubSink) Lost(base Cursor, reason ResetReason) {
+	s.window.lose(base, reason)
+	s.history.clear()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, reader := range s.readers {
+		reader.notify()
+	}
+}
+
+// Start says where a reader begins.
+type Start struct {
+	kind   startKind
+	cursor Cursor
+	time   time.Time
+}
+
+type startKind uint8
+
+const (
+	startLatest startKind = iota
+	startEarliest
+	startCursor
+	startTime
+	startUnknown
+)
+
+// StartLatest begins at the end of the log.
+func StartLatest() Start { return Start{} }
+
+// StartEarliest begins with the oldest event that is kept.
+func StartEarliest() Start { return Start{kind: startEarliest} }
+
+// StartAfter begins behind a place that the reader was given earlier. Where it is not one of this log, or what
+// followed it is no longer kept, the reader is told by a reset.
+func StartAfter(place Cursor) Start { return Start{kind: startCursor, cursor: place} }
+
+// StartSince begins with the first event stored at or after t.
+func StartSince(t time.Time) Start { return Start{kind: startTime, time: t} }
+
+// StartUnknown begins at the end of the log for a reader that asked for a place that nobody can read: it is told by
+// a reset.
+func StartUnknown() Start { return Start{kind: startUnknown} }
+
+// Subscribe opens a reader. The error is ErrDraining, ErrNotWarm or wraps ErrLogUnavailable. The reader must be
+// closed.
+func (h *Hub) Subscribe(ctx context.Context, sub Subscription, from Start) (*Reader, error) {
+	if !h.Warm() {
+		return nil, ErrNotWarm
+	}
+	reader := newReader(h, sub)
+	if err := h.join(reader); err != nil {
+		return nil, err
+	}
+	// The reader is woken from here on, so nothing that follows its place can be missed.
+	if err := reader.start(ctx, from); err != nil {
+		h.leave(reader)
+		return nil, err
+	}
+	return reader, nil
+}
+
+func (h *Hub) join(reader *Reader) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return ErrDraining
+	}
+	h.readers[reader.ID] = reader
+	h.audiences.add(reader)
+	return nil
+}
+
+func (h *Hub) leave(reader *Reader) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, in := h.readers[reader.ID]; in {
+		delete(h.readers, reader.ID)
+		h.audiences.remove(reader)
+	}
+}
+
+// Drain ends every reader and refuses new ones with ErrDraining.
+func (h *Hub) Drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+	for _, reader := range h.readers {
+		reader.finish(EndDrain)
+	}
+}
+
+// Draining reports whether Drain was called.
+func (h *Hub) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
+}
+
+// Readers returns how many readers there are.
+func (h *Hub) Readers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.readers)
+}
+
+// End ends one reader by its ID and reports whether there is such a reader.
+func (h *Hub) End(id string, reason EndReason) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	reader := h.readers[id]
+	if reader == nil {
+		return false
+	}
+	reader.finish(reason)
+	return true
+}
+
+// heartbeat is the frame for one place.
+type heartbeat struct {
+	place Cursor
+	frame []byte
+}
+
+// Heartbeat returns the heartbeat frame for a place. Readers that have everything stand at the same place and share
+// it; it must not be changed.
+func (h *Hub) Heartbeat(place Cursor) []byte {
+	if shared := h.heartbeat.Load(); shared != nil && shared.place == place {
+		return shared.frame
+	}
+	made := &heartbeat{place: place, frame: AppendFrame(nil, place, EventHeartbeat, []byte("{}"))}
+	h.heartbeat.Store(made)
+	return made.frame
+}

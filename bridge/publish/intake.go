@@ -1,0 +1,102 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ssebridge/ssebridge/bridge"
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+)
+
+// intake takes in the events of one call, in order. One goroutine uses it; another takes the outcomes.
+type intake struct {
+	config      *Config
+	encoder     bridge.Encoder
+	publisher   string // whose ids these are
+	traceParent string // of the call
+	outcomes    chan outcome
+}
+
+// outcome is what became of one event so far.
+type outcome struct {
+	pending bridge.Pending
+	refusal *bridge.Refusal // set where pending is not
+}
+
+func (o outcome) ready() bool { return o.refusal != nil || o.pending.Ready() }
+
+// learn takes the types of a schema for the events that follow. An empty schema changes nothing.
+func (in *intake) learn(schema []byte) error {
+	if len(schema) == 0 && in.encoder != nil {
+		return nil
+	}
+	encoder, err := in.config.Encoders.Encoder(schema)
+	if err != nil {
+		return err
+	}
+	in.encoder = encoder
+	return nil
+}
+
+// accept hands an event to the log, or refuses it, and queues the outcome. It blocks while too much is in flight.
+// The error says that the log did not take the event; then it has no outcome.
+func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
+	accepted, err := in.read(ctx, event)
+	if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
+		return in.queue(ctx, outcome{refusal: refusal})
+	} else if err != nil {
+		return err
+	}
+	key := ""
+	if accepted.ID != "" {
+		key = in.publisher + "\x00" + accepted.Topic + "\x00" + accepted.ID
+	}
+	pending, err := in.config.Log.Append(ctx, accepted, key)
+	if err != nil {
+		return err
+	}
+	in.outcomes <- outcome{pending: pending} // stored already, so whether the caller waits does not matter
+	return nil
+}
+
+func (in *intake) queue(ctx context.Context, o outcome) error {
+	select {
+	case in.outcomes <- o:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read checks an event and encodes its data. The error is a *bridge.Refusal.
+func (in *intake) read(ctx context.Context, event *ssebridgev1.Event) (*bridge.Event, error) {
+	accepted, err := check(event, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if json, ok := in.config.JSONData(event); ok {
+		accepted.Type, accepted.Data, err = in.encoder.EncodeJSON(json)
+	} else if event.GetData() == nil {
+		err = bridge.Refuse(bridge.CodeInvalidArgument, "data", "data", "missing: pack the event's message into a google.protobuf.Any")
+	} else {
+		accepted.Type, accepted.Data, err = in.encoder.Encode(event.GetData().GetTypeUrl(), event.GetData().GetValue())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(accepted.Data) > in.config.MaxEventBytes {
+		return nil, bridge.Refuse(bridge.CodeResourceExhausted, "data", "size", fmt.Sprintf(
+			"has %d bytes of JSON: at most %d are allowed; publish a reference to what is large", len(accepted.Data), in.config.MaxEventBytes))
+	}
+	if !in.config.Allow(ctx, accepted.Topic, accepted.Type) {
+		return nil, bridge.Refuse(bridge.CodePermissionDenied, "topic", "publish", fmt.Sprintf(
+			"you may not publish %s to this topic: ask who runs the bridge to allow it", accepted.Type))
+	}
+	accepted.Source = in.config.Source
+	if accepted.TraceParent == "" {
+		accepted.TraceParent = in.traceParent
+	}
+	return accepted, nil
+}

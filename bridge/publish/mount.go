@@ -1,0 +1,91 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"google.golang.org/protobuf/reflect/protodesc"
+
+	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
+)
+
+// maxMessageBytes is how much one message of a call holds at most, uncompressed.
+const maxMessageBytes = 4 << 20
+
+// Wire is how the service meets the network.
+type Wire struct {
+	Codecs      []connect.Codec               // replace connect's own of the same names
+	Descriptors protodesc.Resolver            // served by reflection
+	Extensions  grpcreflect.ExtensionResolver // served by reflection
+}
+
+// Mount adds the service, gRPC health and gRPC reflection (v1 and v1alpha) to mux.
+func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
+	options := []connect.HandlerOption{
+		connect.WithReadMaxBytes(maxMessageBytes),
+		connect.WithRecover(s.recovered),
+	}
+	for _, codec := range wire.Codecs {
+		options = append(options, connect.WithCodec(codec))
+	}
+	path, handler := ssebridgev1connect.NewPublishServiceHandler(s, options...)
+	mux.Handle(path, withInterrupt(handler))
+	mux.Handle(grpchealth.NewHandler(s))
+	reflector := grpcreflect.NewReflector(
+		grpcreflect.NamerFunc(func() []string {
+			return []string{ssebridgev1connect.PublishServiceName, grpchealth.HealthV1ServiceName}
+		}),
+		grpcreflect.WithDescriptorResolver(wire.Descriptors),
+		grpcreflect.WithExtensionResolver(wire.Extensions),
+	)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// recovered turns a panic, a bug, into an error of its call and a line in the log.
+func (s *Service) recovered(ctx context.Context, spec connect.Spec, _ http.Header, panicked any) error {
+	s.config.Logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
+	return connect.NewError(connect.CodeInternal, fmt.Errorf("the bridge has a bug: its log says more"))
+}
+
+// Check implements grpchealth.Checker: serving until Drain.
+func (s *Service) Check(_ context.Context, request *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	switch request.Service {
+	case "", ssebridgev1connect.PublishServiceName:
+	default:
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("unknown service %q", request.Service))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}
+
+type interruptKey struct{}
+
+// withInterrupt lets a call find out how to make a read of its own request return: connect does not hand out the
+// response that this is done with.
+func withInterrupt(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		interrupt := func() {
+			_ = control.SetReadDeadline(time.Unix(1, 0)) // fails only for a call that has ended
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), interruptKey{}, interrupt)))
+	})
+}
+
+func interrupter(ctx context.Context) func() {
+	if interrupt, ok := ctx.Value(interruptKey{}).(func()); ok {
+		return interrupt
+	}
+	return func() {}
+}

@@ -1,0 +1,248 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/ssebridge/ssebridge/bridge"
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+)
+
+// Config is what a Service needs. The zero value of an optional field stands for its default.
+type Config struct {
+	Log      bridge.Log
+	Encoders bridge.Encoders
+	// Allow says whether the caller may publish an event of a type to a topic. Nil allows nothing.
+	Allow func(ctx context.Context, topic, typeName string) bool
+	// JSONData returns the data of an event that came as JSON and that the codec left as it was.
+	JSONData      func(*ssebridgev1.Event) ([]byte, bool)
+	Logger        *slog.Logger
+	Source        string        // CloudEvents source. Defaults to "/ssebridge".
+	MaxEventBytes int           // JSON of one event. Defaults to 256 KiB.
+	InFlight      int           // events of one stream that have no result yet. Defaults to 1,024.
+	MaxAge        time.Duration // mean age at which a stream ends with last. Defaults to 1 h.
+}
+
+func (c Config) withDefaults() Config {
+	if c.Allow == nil {
+		c.Allow = func(context.Context, string, string) bool { return false }
+	}
+	if c.JSONData == nil {
+		c.JSONData = func(*ssebridgev1.Event) ([]byte, bool) { return nil, false }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Source == "" {
+		c.Source = "/ssebridge"
+	}
+	if c.MaxEventBytes == 0 {
+		c.MaxEventBytes = 256 << 10
+	}
+	if c.InFlight == 0 {
+		c.InFlight = 1024
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = time.Hour
+	}
+	return c
+}
+
+// Service implements ssebridge.v1.PublishService. It may be used concurrently.
+type Service struct {
+	config Config
+
+	mu       sync.Mutex
+	streams  map[*publishStream]struct{}
+	draining bool
+}
+
+// New makes a service.
+func New(config Config) *Service {
+	return &Service{config: config.withDefaults(), streams: map[*publishStream]struct{}{}}
+}
+
+// Drain asks every stream, and every one that begins from now on, to end with last.
+func (s *Service) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	for stream := range s.streams {
+		stream.stop()
+	}
+}
+
+func (s *Service) intake(header http.Header) *intake {
+	in := &intake{config: &s.config, outcomes: make(chan outcome, s.config.InFlight)}
+	if parent := header.Get("Traceparent"); validTraceParent(parent) {
+		in.traceParent = parent
+	}
+	return in
+}
+
+// PublishBatch implements the unary call.
+func (s *Service) PublishBatch(
+	ctx context.Context, request *connect.Request[ssebridgev1.PublishBatchRequest],
+) (*connect.Response[ssebridgev1.PublishBatchResponse], error) {
+	in := s.intake(request.Header())
+	if err := in.learn(request.Msg.GetSchema()); err != nil {
+		return nil, callError(err)
+	}
+	response := &ssebridgev1.PublishBatchResponse{}
+	collected := make(chan error, 1)
+	go func() {
+		collected <- collect(in.outcomes, func(results []*ssebridgev1.PublishResult) error {
+			response.Results = append(response.Results, results...)
+			return nil
+		}, func() {})
+	}()
+	var failed error
+	for _, event := range request.Msg.GetEvents() {
+		if failed = in.accept(ctx, event); failed != nil {
+			break
+		}
+	}
+	close(in.outcomes)
+	if err := errors.Join(<-collected, failed); err != nil {
+		return nil, callError(err)
+	}
+	return connect.NewResponse(response), nil
+}
+
+// Publish implements the stream.
+func (s *Service) Publish(
+	ctx context.Context, rpc *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse],
+) error {
+	stream := &publishStream{rpc: rpc, in: s.intake(rpc.RequestHeader()), interrupt: interrupter(ctx)}
+	if err := stream.in.learn(nil); err != nil {
+		return callError(err)
+	}
+	s.enter(stream)
+	defer s.leave(stream)
+	age := time.AfterFunc(s.config.MaxAge*4/5+rand.N(s.config.MaxAge*2/5+1), stream.stop) //nolint:gosec // spreads load
+	defer age.Stop()
+	defer stream.end()
+	return stream.run(ctx)
+}
+
+func (s *Service) enter(stream *publishStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[stream] = struct{}{}
+	if s.draining {
+		stream.stop()
+	}
+}
+
+func (s *Service) leave(stream *publishStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, stream)
+}
+
+// publishStream is one Publish call.
+type publishStream struct {
+	rpc       *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse]
+	in        *intake
+	interrupt func() // makes a Receive that waits return
+
+	mu      sync.Mutex
+	stopped bool
+	ended   bool // the response is gone, so nothing may be interrupted any more
+}
+
+// stop makes the stream take no more events. It may be called at any time, more than once.
+func (p *publishStream) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	if !p.ended {
+		p.interrupt()
+	}
+}
+
+func (p *publishStream) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+}
+
+func (p *publishStream) isStopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopped
+}
+
+// run receives in this goroutine and sends results in another. It returns when both are done.
+func (p *publishStream) run(ctx context.Context) error {
+	collected := make(chan error, 1)
+	go func() {
+		collected <- collect(p.in.outcomes, func(results []*ssebridgev1.PublishResult) error {
+			return p.rpc.Send(&ssebridgev1.PublishResponse{Results: results})
+		}, p.stop)
+	}()
+	err := p.receive(ctx)
+	close(p.in.outcomes)
+	if failed := <-collected; failed != nil {
+		return callError(failed)
+	}
+	if err != nil {
+		return callError(err)
+	}
+	if p.isStopped() {
+		return p.rpc.Send(&ssebridgev1.PublishResponse{Last: true})
+	}
+	return nil
+}
+
+// receive takes in events until the publisher has sent all or the stream is stopped; both are no error.
+func (p *publishStream) receive(ctx context.Context) error {
+	for !p.isStopped() {
+		request, err := p.rpc.Receive()
+		switch {
+		case errors.Is(err, io.EOF) || err != nil && p.isStopped():
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := p.in.learn(request.GetSchema()); err != nil {
+			return err
+		}
+		for _, event := range request.GetEvents() {
+			if err := p.in.accept(ctx, event); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// callError is the error with which a call ends.
+func callError(err error) error {
+	var (
+		refusal *bridge.Refusal
+		coded   *connect.Error
+	)
+	switch {
+	case errors.As(err, &refusal):
+		return connect.NewError(connect.CodeInvalidArgument, errors.New(refusal.Message))
+	case errors.Is(err, bridge.ErrLogUnavailable):
+		return connect.NewError(connect.CodeUnavailable, fmt.Errorf("%w: send again every event that has no result", bridge.ErrLogUnavailable))
+	case errors.As(err, &coded):
+		return coded
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, err)
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, err)
+	}
+	return connect.NewError(connect.CodeInternal, err)
+}

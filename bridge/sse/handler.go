@@ -1,0 +1,87 @@
+package sse
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/ssebridge/ssebridge/bridge"
+)
+
+// Config is what a Handler needs. The zero value of an optional field stands for its default.
+type Config struct {
+	Hub *bridge.Hub
+	// Allow says whether a request may read what it asks for. Nil allows nothing.
+	Allow     func(*http.Request, *bridge.Subscription) bool
+	Logger    *slog.Logger
+	Heartbeat time.Duration // mean time between heartbeats of a silent stream. Defaults to 15 s.
+	Stall     time.Duration // a reader that takes no byte for so long is closed. Defaults to 60 s.
+}
+
+// Handler serves GET /v1/events. It may be used concurrently.
+type Handler struct {
+	config Config
+}
+
+// NewHandler makes a handler.
+func NewHandler(config Config) *Handler {
+	if config.Allow == nil {
+		config.Allow = func(*http.Request, *bridge.Subscription) bool { return false }
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Heartbeat == 0 {
+		config.Heartbeat = 15 * time.Second
+	}
+	if config.Stall == 0 {
+		config.Stall = 60 * time.Second
+	}
+	return &Handler{config: config}
+}
+
+// ServeHTTP answers with an event stream that ends when the caller goes, when it stalls, or when the hub ends it; or
+// with a refusal.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		refuse(w, http.StatusMethodNotAllowed, "", "use GET")
+		return
+	}
+	accept := parseAccept(r)
+	if !accept.stream {
+		refuse(w, http.StatusNotAcceptable, "", "this is an event stream: send Accept: text/event-stream, or none")
+		return
+	}
+	req, err := parseRequest(r, time.Now())
+	if param := (*paramError)(nil); errors.As(err, &param) {
+		refuse(w, http.StatusBadRequest, param.param, param.Error())
+		return
+	}
+	if !h.config.Allow(r, &req.sub) {
+		refuse(w, http.StatusForbidden, "", "you may not read these topics")
+		return
+	}
+	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start)
+	if err != nil {
+		h.postpone(w, r, accept, err)
+		return
+	}
+	defer reader.Close()
+	h.stream(w, r, reader)
+}
+
+// postpone answers a request for which the hub has no reader now.
+func (h *Handler) postpone(w http.ResponseWriter, r *http.Request, accept acceptance, err error) {
+	switch {
+	case r.Context().Err() != nil:
+	case errors.Is(err, bridge.ErrDraining):
+		postpone(w, accept, bridge.EndDrain, bridge.ErrDraining.Error())
+	case errors.Is(err, bridge.ErrNotWarm):
+		postpone(w, accept, bridge.EndUnavailable, bridge.ErrNotWarm.Error())
+	default:
+		h.config.Logger.WarnContext(r.Context(), "subscribe", "error", err)
+		postpone(w, accept, bridge.EndUnavailable, bridge.ErrLogUnavailable.Error())
+	}
+}

@@ -1,0 +1,72 @@
+package sse
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ssebridge/ssebridge/bridge"
+)
+
+// problem is a problem document (RFC 9457).
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Parameter string `json:"parameter,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// refuse answers a request that will not succeed as it is.
+func refuse(w http.ResponseWriter, status int, parameter, detail string) {
+	writeProblem(w, problem{Status: status, Detail: detail, Parameter: parameter})
+}
+
+func writeProblem(w http.ResponseWriter, p problem) {
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	body, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, p.Title, p.Status) // strings and numbers always marshal
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n')) // who has gone does not read it
+}
+
+// postpone answers a request that may succeed later. EventSource never retries after 429, 502 or 503, so a caller
+// that reads streams gets one that names the reason and ends; a caller that asks for JSON alone gets a status.
+func postpone(w http.ResponseWriter, accept acceptance, reason bridge.EndReason, detail string) {
+	wait := retryAfter()
+	if accept.json {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: detail, Reason: string(reason)})
+		return
+	}
+	writeHead(w)
+	_, _ = w.Write(bridge.AppendRetry(nil, wait))
+	_, _ = w.Write(reconnectFrame(bridge.Cursor{}, reason))
+}
+
+// retryAfter is a random time from 1 to 5 seconds, so that a fleet of browsers never returns at once.
+func retryAfter() time.Duration {
+	return time.Second + rand.N(4*time.Second) //nolint:gosec // spreads load, guards nothing
+}
+
+func reconnectFrame(place bridge.Cursor, reason bridge.EndReason) []byte {
+	return bridge.AppendNotice(nil, place, bridge.EventReconnect, "reason", string(reason))
+}
+
+// writeHead sends the status and the header of an event stream.
+func writeHead(w http.ResponseWriter) {
+	header := w.Header()
+	header.Set("Content-Type", bridge.MediaType)
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no") // nginx: pass events at once
+	w.WriteHeader(http.StatusOK)
+}

@@ -1,0 +1,140 @@
+package sse
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/ssebridge/ssebridge/bridge"
+)
+
+// batchLimit is how many events are taken from the hub at once and go out between two looks at whether the stream
+// shall end.
+const batchLimit = 64
+
+// logRetry is how long a stream waits before it asks again for events that the log could not give.
+const logRetry = time.Second
+
+// stream is one reader on one connection.
+type stream struct {
+	hub    *bridge.Hub
+	reader *bridge.Reader
+	out    frameWriter
+	beat   *time.Timer
+	due    bool          // a heartbeat is
+	mean   time.Duration // between heartbeats
+	events []*bridge.Event
+}
+
+// stream serves a reader until it ends.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request, reader *bridge.Reader) {
+	writeHead(w)
+	s := &stream{
+		hub:    h.config.Hub,
+		reader: reader,
+		out:    newResponseWriter(w, h.config.Stall),
+		mean:   h.config.Heartbeat,
+		beat:   time.NewTimer(jitter(h.config.Heartbeat)),
+	}
+	defer s.beat.Stop()
+	err := s.run(r.Context())
+	h.config.Logger.DebugContext(r.Context(), "stream ended", "reader", reader.ID, "error", err)
+}
+
+// run writes the head of the stream and then what is new for the reader, until the caller goes, the connection takes
+// nothing more, or the hub ends the reader.
+func (s *stream) run(ctx context.Context) error {
+	head := bridge.AppendRetry(nil, retryAfter())
+	head = bridge.AppendNotice(head, s.reader.Place(), bridge.EventOpen, "reader", s.reader.ID)
+	if err := s.send(head); err != nil {
+		return err
+	}
+	for {
+		batch, err := s.reader.Take(ctx, batchLimit, s.events)
+		var retry <-chan time.Time
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			retry = time.After(logRetry)
+		default:
+			if err := s.deliver(batch); err != nil {
+				return err
+			}
+		}
+		if s.due {
+			if err := s.send(s.hub.Heartbeat(s.reader.Place())); err != nil {
+				return err
+			}
+		}
+		ended, err := s.wait(ctx, batch.More, retry)
+		if ended || err != nil {
+			return err
+		}
+	}
+}
+
+// deliver puts a batch on the connection.
+func (s *stream) deliver(batch bridge.Batch) error {
+	s.events = batch.Events
+	defer clear(s.events) // an idle stream holds no event
+	if batch.Reset != "" {
+		notice := bridge.AppendNotice(nil, batch.Place, bridge.EventReset, "reason", string(batch.Reset))
+		return s.send(notice)
+	}
+	if len(batch.Events) == 0 {
+		return nil
+	}
+	format := s.reader.Subscription().Format
+	for _, event := range batch.Events {
+		if err := s.out.Write(event.Frame(format)); err != nil {
+			return err
+		}
+	}
+	return s.flush()
+}
+
+// wait returns when there may be something to take or a heartbeat is due; at once when more is known to be there. It
+// sends the farewell of a stream that the hub ends.
+func (s *stream) wait(ctx context.Context, more bool, retry <-chan time.Time) (ended bool, err error) {
+	if more {
+		select {
+		case reason := <-s.reader.Ended():
+			return true, s.send(reconnectFrame(s.reader.Place(), reason))
+		default:
+			return false, nil
+		}
+	}
+	select {
+	case <-s.reader.Wake():
+	case <-retry:
+	case <-s.beat.C:
+		s.due = true // after one more look, so that the heartbeat carries the newest place
+	case reason := <-s.reader.Ended():
+		return true, s.send(reconnectFrame(s.reader.Place(), reason))
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
+	return false, nil
+}
+
+// send puts one frame on the connection at once.
+func (s *stream) send(frame []byte) error {
+	if err := s.out.Write(frame); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// flush sends what was written. The stream is not silent then, so the next heartbeat is a full time away.
+func (s *stream) flush() error {
+	s.due = false
+	s.beat.Reset(jitter(s.mean))
+	return s.out.Flush()
+}
+
+// jitter spreads a duration over 80 to 120 %.
+func jitter(d time.Duration) time.Duration {
+	return d*4/5 + rand.N(d*2/5+1) //nolint:gosec // spreads load, guards nothing
+}

@@ -1,0 +1,208 @@
+package bridge
+
+import (
+	"slices"
+	"sort"
+	"sync"
+	"time"
+)
+
+// window is a bounded record of the newest events, complete from base to end. A trie of the topics in it leads to a
+// chain of events per topic; siblings are kept in the order of their newest event, so that looking for what is new
+// behind a place costs what is found, whatever the number of topics. One goroutine appends, any number select.
+type window struct {
+	maxEvents, maxBytes int
+
+	mu     sync.RWMutex
+	events ring // ascending by sequence
+	bytes  int
+	base   Cursor           // every kept event behind base is here
+	end    Cursor           // the newest event, or base
+	loss   loss             // the newest
+	topics map[string]*node // of every topic in the window
+	root   *node
+}
+
+func newWindow(maxEvents, maxBytes int, base Cursor) *window {
+	w := &window{maxEvents: maxEvents, maxBytes: maxBytes}
+	w.begin(base)
+	return w
+}
+
+// begin forgets everything: the window begins at base.
+func (w *window) begin(base Cursor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clear(base)
+}
+
+// lose begins anew at base because events before it will not follow. Readers learn it from their next call of after.
+func (w *window) lose(base Cursor, reason ResetReason) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clear(base)
+	w.loss = loss{number: w.loss.number + 1, base: base, reason: reason}
+}
+
+func (w *window) clear(base Cursor) {
+	w.events, w.bytes = ring{}, 0
+	w.base, w.end = base, base
+	w.topics, w.root = map[string]*node{}, &node{}
+}
+
+// loss says which events a window has lost: those before base, or, when the log was recreated, all there were.
+type loss struct {
+	number uint64 // 1, 2, …; a reader that has seen a lower one has not been told yet
+	base   Cursor
+	reason ResetReason
+}
+
+// concerns reports whether a reader at place has missed something by the loss.
+func (l loss) concerns(place Cursor) bool {
+	return l.reason == ResetRecreated || place.Seq < l.base.Seq
+}
+
+// lastLoss returns the newest loss.
+func (w *window) lastLoss() loss {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.loss
+}
+
+// append adds events behind the end and drops the oldest beyond the bounds.
+func (w *window) append(events []*Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, event := range events {
+		w.events.push(event)
+		w.bytes += event.size()
+		w.end = event.Cursor
+		w.node(event.Topic).push(event)
+	}
+	for w.events.len() > w.maxEvents || w.bytes > w.maxBytes && w.events.len() > 1 {
+		w.dropOldest()
+	}
+}
+
+func (w *window) dropOldest() {
+	event := w.events.pop()
+	w.bytes -= event.size()
+	w.base = event.Cursor
+	node := w.topics[event.Topic]
+	node.chain.pop()
+	if node.chain.len() == 0 {
+		delete(w.topics, event.Topic)
+		node.prune()
+	}
+}
+
+// node returns the node of a topic and makes it where it is missing.
+func (w *window) node(topic string) *node {
+	if n := w.topics[topic]; n != nil {
+		return n
+	}
+	n := w.root
+	for segment := range segmentsOf(topic) {
+		n = n.child(segment)
+	}
+	w.topics[topic] = n
+	return n
+}
+
+// bounds returns the window's two ends.
+func (w *window) bounds() (base, end Cursor) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.base, w.end
+}
+
+// position is where a place stands relative to the window.
+type position uint8
+
+const (
+	inside  position = iota // the window holds everything behind the place
+	behind                  // older than the window: the log knows
+	foreign                 // the window shows that no event of this log has that place
+	unsure                  // events were lost since the place was taken
+)
+
+// locate tells where a place stands. A place that the window cannot judge, because it is older or newer, or because
+// its event is gone, is for the log to judge: behind.
+func (w *window) locate(place Cursor) position {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	switch {
+	case place == w.base || place == w.end:
+		return inside
+	case place.Seq <= w.base.Seq || place.Seq > w.end.Seq:
+		return behind
+	}
+	i, found := w.events.search(place.Seq)
+	if found {
+		if w.events.at(i).Cursor != place {
+			return foreign
+		}
+		return inside
+	}
+	return behind
+}
+
+// since returns the place before the first event stored at or after t, or the end; ok is false where the window does
+// not reach back to t.
+func (w *window) since(t time.Time) (place Cursor, ok bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	nanos := t.UnixNano()
+	if w.base.Time >= nanos {
+		return Cursor{}, false
+	}
+	i := sort.Search(w.events.len(), func(i int) bool { return w.events.at(i).Cursor.Time >= nanos })
+	if i == w.events.len() {
+		return w.end, true
+	}
+	return w.events.at(i).Cursor.Before(), true
+}
+
+// after appends to dst the events behind place that the subscription matches, at most limit, in log order. It
+// returns the place reached: the window's end where nothing more matches. Where it returns another position than
+// inside it appends nothing: behind, where the window does not reach back to the place, and unsure, where there was
+// a loss since the one numbered seen.
+func (w *window) after(place Cursor, seen uint64, sub *Subscription, limit int, dst []*Event) ([]*Event, Cursor, position) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	switch {
+	case w.loss.number != seen:
+		return dst, place, unsure
+	case place.Seq < w.base.Seq:
+		return dst, place, behind
+	case place.Seq >= w.end.Seq: // ahead of this replica's tail: it waits
+		return dst, place, inside
+	}
+	var few [8]span // most readers have one topic
+	spans := few[:0]
+	for _, p := range sub.Patterns {
+		if p.Exact() {
+			spans = w.topics[p.text].appendSpan(spans, place.Seq)
+		} else {
+			spans = w.root.appendSpans(spans, p.segments, place.Seq)
+		}
+	}
+	if len(sub.Patterns) > 1 {
+		spans = distinct(spans)
+	}
+	dst, more := merge(spans, sub, limit, dst)
+	if more {
+		return dst, dst[len(dst)-1].Cursor, inside
+	}
+	return dst, w.end, inside
+}
+
+// distinct removes the chains that several patterns led to.
+func distinct(spans []span) []span {
+	seen := make(map[*ring]struct{}, len(spans))
+	return slices.DeleteFunc(spans, func(s span) bool {
+		_, again := seen[s.chain]
+		seen[s.chain] = struct{}{}
+		return again
+	})
+}

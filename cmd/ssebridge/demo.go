@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssebridge/ssebridge/web"
+)
+
+func newDemoCommand() *cobra.Command {
+	var options options
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the bridge with a sample service and a page that shows its events",
+		Long: `Run the bridge with open rules on the loopback interface, and a sample service that publishes demo.v1.Tick to
+demo/ticks and demo.v1.OrderUpdated to demo/orders/{order} over the Publish stream, as any service would. Open the
+page that it names; stop the bridge, start it again with the same --data-dir, and the page goes on without a gap.`,
+		Example: `  ssebridge demo
+  ssebridge demo --data-dir /tmp/ssebridge-demo`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("data-dir") {
+				dir, err := os.MkdirTemp("", "ssebridge-demo-")
+				if err != nil {
+					return err
+				}
+				defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary directory does no harm
+				options.dataDir = dir
+			}
+			return demo(cmd.Context(), options, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr()))
+		},
+	}
+	addServerFlags(cmd.Flags(), &options)
+	return cmd
+}
+
+// demo runs the bridge and, in the same process, the sample service, which knows nothing of the bridge but its URL.
+func demo(ctx context.Context, options options, out io.Writer, logger *slog.Logger) error {
+	options.dev = true
+	options.page = web.Handler("demo/ticks", "demo/orders/*")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan struct{})
+	err := serve(ctx, options, logger, func(_ context.Context, p *program) error {
+		service, err := newDemoService(p.internalURL, filepath.Join(options.dataDir, "demo.json"), logger)
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer close(served)
+			service.run(ctx)
+		}()
+		_, err = fmt.Fprintf(out, demoText, p.publicURL, p.publicURL, p.internalURL)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	cancel()
+	<-served
+	return nil
+}
+
+const demoText = `
+  ssebridge demo
+
+  Open this page         %s
+  or watch               curl -N '%s/v1/events?topic=demo/**'
+  publish to it          ssebridge publish --addr %s demo/notes '{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"text":"Hello"}}'
+  stop it                Ctrl-C
+
+`

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/jetstream"
+	"github.com/ssebridge/ssebridge/bridge/publish"
+	"github.com/ssebridge/ssebridge/bridge/schema"
+	"github.com/ssebridge/ssebridge/bridge/sse"
+)
+
+const (
+	schemaPoll  = 2 * time.Second
+	shutdownMax = 10 * time.Second // after which connections are cut
+)
+
+// options are what the command line says about the bridge.
+type options struct {
+	publicAddr, internalAddr, opsAddr string
+
+	dataDir  string
+	schemas  []string
+	maxAge   time.Duration
+	maxBytes int64
+	dev      bool
+	page     http.Handler // at / of the public listener, with open rules
+}
+
+// program is a running bridge.
+type program struct {
+	publicURL, internalURL, opsURL string
+
+	logger   *slog.Logger
+	embedded *jetstream.Embedded
+	log      *jetstream.Log
+	hub      *bridge.Hub
+	service  *publish.Service
+	types    *schema.Registry
+
+	public, internal, ops *server
+
+	stop   context.CancelFunc // of everything that runs in the background
+	failed chan error         // receives the first failure of a part
+	done   chan struct{}      // closed when the background has ended
+}
+
+// start starts a bridge. It returns as soon as requests are answered; the window may not be warm yet.
+func start(ctx context.Context, options options, logger *slog.Logger) (_ *program, err error) {
+	if err := options.restrict(); err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p := &program{logger: logger, stop: stop, failed: make(chan error, 8), done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			close(p.done)
+			p.close()
+		}
+	}()
+	if err := p.listen(options); err != nil {
+		return nil, err
+	}
+	if p.types, err = schema.Open(options.schemas, logger); err != nil {
+		return nil, err
+	}
+	if err := p.openLog(ctx, options); err != nil {
+		return nil, err
+	}
+	p.hub = bridge.NewHub(p.log, bridge.Settings{})
+	p.service = publish.New(publish.Config{
+		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Allow: options.allowPublish(), Logger: logger,
+	})
+	p.serve(options)
+	go p.run(background)
+	return p, nil
+}
+
+// restrict keeps open rules off the network.
+func (o *options) restrict() (err error) {
+	if !o.dev {
+		return nil
+	}
+	for flag, addr := range map[string]*string{
+		"public-addr": &o.publicAddr, "internal-addr": &o.internalAddr, "ops-addr": &o.opsAddr,
+	} {
+		if *addr, err = loopback(flag, *addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) allowPublish() func(context.Context, string, string) bool {
+	if !o.dev {
+		return nil
+	}
+	return func(context.Context, string, string) bool { return true }
+}
+
+func (o *options) allowSubscribe() func(*http.Request, *bridge.Subscription) bool {
+	if !o.dev {
+		return nil
+	}
+	return func(*http.Request, *bridge.Subscription) bool { return true }
+}
+
+// listen opens the listeners, so that an address in use is found out before anything else happens.
+func (p *program) listen(options options) (err error) {
+	if p.ops, p.opsURL, err = listen("ops-addr", options.opsAddr); err != nil {
+		return err
+	}
+	if p.internal, p.internalURL, err = listen("internal-addr", options.internalAddr); err != nil {
+		return err
+	}
+	p.public, p.publicURL, err = listen("public-addr", options.publicAddr)
+	return err
+}
+
+func (p *program) openLog(ctx context.Context, options options) (err error) {
+	p.embedded, err = jetstream.StartEmbedded(jetstream.EmbeddedConfig{DataDir: options.dataDir, Logger: p.logger})
+	if err != nil {
+		return err
+	}
+	p.log, err = jetstream.Open(ctx, jetstream.Config{
+		Connect: p.embedded.Connect, MaxAge: options.maxAge, MaxBytes: options.maxBytes, Logger: p.logger,
+	})
+	return err
+}
+
+func (p *program) serve(options options) {
+	public := http.NewServeMux()
+	public.Handle("/v1/events", sse.NewHandler(sse.Config{Hub: p.hub, Allow: options.allowSubscribe(), Logger: p.logger}))
+	if options.dev {
+		public.Handle("POST /dev/drop", dropHandler(p.hub))
+		public.Handle("/", options.page)
+	}
+	internal := http.NewServeMux()
+	p.service.Mount(internal, publish.Wire{
+		Codecs:      []connect.Codec{schema.NewJSONCodec("json"), schema.NewJSONCodec("json; charset=utf-8")},
+		Descriptors: p.types,
+		Extensions:  p.types,
+	})
+	p.public.serve(public, p.logger, p.failed)
+	p.internal.serve(internal, p.logger, p.failed)
+	p.ops.serve(p.opsHandler(), p.logger, p.failed)
+}
+
+// run feeds the hub and watches the schema files until ctx ends.
+func (p *program) run(ctx context.Context) {
+	defer close(p.done)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		p.types.Watch(ctx, schemaPoll)
+	}()
+	if err := p.hub.Run(ctx); err != nil && ctx.Err() == nil {
+		p.failed <- fmt.Errorf("read the log: %w", err)
+	}
+	<-watched
+}
+
+// wait runs the bridge until ctx ends or a part fails, and shuts it down.
+func (p *program) wait(ctx context.Context) error {
+	p.logger.Info("ssebridge is running", "public", p.publicURL, "internal", p.internalURL, "ops", p.opsURL)
+	var err error
+	select {
+	case err = <-p.failed:
+		p.logger.Error("a part of the bridge failed", "error", err)
+	case <-ctx.Done():
+		p.logger.Info("shutting down", "readers", p.hub.Readers())
+	}
+	p.shutdown()
+	return err
+}
+
+// shutdown ends readers and publishers in good order: readers are asked to reconnect, publishers get every result and
+// last.
+func (p *program) shutdown() {
+	p.hub.Drain()
+	p.service.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
+	defer cancel()
+	err := errors.Join(p.public.shutdown(ctx), p.internal.shutdown(ctx))
+	if err != nil {
+		p.logger.Warn("connections were cut", "error", err)
+	}
+	p.close()
+	p.logger.Info("shut down")
+}
+
+// close releases what start has opened.
+func (p *program) close() {
+	p.stop()
+	<-p.done
+	for _, server := range []*server{p.public, p.internal, p.ops} {
+		if server != nil {
+			server.close()
+		}
+	}
+	if p.log != nil {
+		p.log.Close()
+	}
+	if p.embedded != nil {
+		p.embedded.Close()
+	}
+}
+
+// listenError tells how to mend an address that cannot be used.
+func listenError(flag, addr string, err error) error {
+	if addrErr := (*net.AddrError)(nil); errors.As(err, &addrErr) {
+		return fmt.Errorf("--%s %q: %w: use host:port or :port", flag, addr, err)
+	}
+	return fmt.Errorf("--%s %q: %w: choose another address", flag, addr, err)
+}
