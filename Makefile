@@ -1,0 +1,89 @@
+# make help lists the targets. Tools are pinned: protoc plugins in go.mod, the others in a mod-file each in .tools, so
+# that what they depend on stays out of the product's module graph.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/.tools/bin
+TOOLS := $(BIN)/buf $(BIN)/golangci-lint $(BIN)/grpcurl
+CHROMIUM ?= /usr/bin/chromium
+FUZZTIME ?= 30s
+export PATH := $(BIN):$(PATH)
+export CHROMIUM
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+.PHONY: test
+test: check-generate lint test-go test-web ## Everything that CI runs; installs what is missing
+	@echo "make test: all green"
+
+.PHONY: demo
+demo: ## Run the demo
+	go run ./cmd/ssebridge demo
+
+.PHONY: build
+build: ## Build the binary into dist
+	go build -o dist/ssebridge ./cmd/ssebridge
+
+.PHONY: test-go
+test-go: tools packages ## Go tests with the race detector
+	go test -race -timeout 15m ./...
+
+.PHONY: test-web
+test-web: chromium web/node_modules/.installed build ## Browser tests in headless Chromium
+	cd web && SSEBRIDGE_BIN=$(CURDIR)/dist/ssebridge npm test
+
+.PHONY: lint
+lint: tools ## buf lint, go vet, golangci-lint
+	buf lint
+	go vet ./...
+	golangci-lint run
+
+.PHONY: generate
+generate: tools ## Generate gen from proto
+	buf generate
+
+.PHONY: check-generate
+check-generate: tools ## Fail when gen or go.mod is not up to date
+	@before=$$(mktemp -d); cp -r gen "$$before/gen"; buf generate; \
+	diff -r "$$before/gen" gen || { echo "gen was stale: commit what make generate has made"; exit 1; }
+	go mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./bridge/...
+
+.PHONY: tools
+tools: $(TOOLS) ## Build the pinned tools
+
+$(BIN)/buf: .tools/buf.mod .tools/buf.sum
+	go build -modfile=.tools/buf.mod -o $@ github.com/bufbuild/buf/cmd/buf
+
+$(BIN)/golangci-lint: .tools/golangci.mod .tools/golangci.sum
+	go build -modfile=.tools/golangci.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/grpcurl: .tools/grpcurl.mod .tools/grpcurl.sum
+	go build -modfile=.tools/grpcurl.mod -o $@ github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+.PHONY: packages
+packages: ## Install the Debian packages that tests need
+	@command -v curl >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl ca-certificates; }
+
+.PHONY: chromium
+chromium: ## Install Chromium where it is missing
+	@test -x $(CHROMIUM) || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+web/node_modules/.installed: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	touch $@

@@ -1,0 +1,185 @@
+package bridge
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func mustPatterns(t testing.TB, texts ...string) []Pattern {
+	t.Helper()
+	var patterns []Pattern
+	for _, text := range texts {
+		p, err := ParsePattern(text)
+		require.NoError(t, err)
+		patterns = append(patterns, p)
+	}
+	return patterns
+}
+
+func randomTopic(random *rand.Rand) string {
+	segments := make([]string, 1+random.IntN(4))
+	for i := range segments {
+		segments[i] = string(rune('a' + random.IntN(3)))
+	}
+	return strings.Join(segments, "/")
+}
+
+func randomPattern(random *rand.Rand) string {
+	segments := strings.Split(randomTopic(random), "/")
+	for i := range segments {
+		if random.IntN(3) == 0 {
+			segments[i] = "*"
+		}
+	}
+	if random.IntN(4) == 0 {
+		segments = append(segments, "**")
+	}
+	return strings.Join(segments, "/")
+}
+
+// TestWindowAfterAgainstScan compares what the chains give with a scan of the events, while the window moves on.
+func TestWindowAfterAgainstScan(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	w := newWindow(200, 1<<30, Cursor{Seq: 10, Time: 10})
+	var kept []*Event
+	seq := uint64(10)
+	for range 300 {
+		var batch []*Event
+		for range random.IntN(8) {
+			seq += 1 + uint64(random.IntN(3)/2) // some sequences were deleted
+			batch = append(batch, &Event{Cursor: Cursor{Seq: seq, Time: int64(seq)}, Topic: randomTopic(random), Type: fmt.Sprintf("t.T%d", random.IntN(2))})
+		}
+		w.append(batch)
+		kept = append(kept, batch...)
+		kept = kept[max(0, len(kept)-200):]
+		base, end := w.bounds()
+		require.Equal(t, seq, end.Seq)
+		for range 10 {
+			sub := &Subscription{Patterns: mustPatterns(t, randomPattern(random))}
+			for range random.IntN(3) {
+				sub.Patterns = append(sub.Patterns, mustPatterns(t, randomPattern(random))...)
+			}
+			if random.IntN(3) == 0 {
+				sub.Types = []TypeFilter{"t.T1"}
+			}
+			place := Cursor{Seq: base.Seq + uint64(random.IntN(int(end.Seq-base.Seq)+1))}
+			limit := 1 + random.IntN(50)
+			var want []*Event
+			for _, event := range kept {
+				if event.Cursor.Seq > place.Seq && sub.matches(event) {
+					want = append(want, event)
+				}
+			}
+			got, reached, position := w.after(place, 0, sub, limit, nil)
+			require.Equal(t, inside, position)
+			if len(want) > limit {
+				want = want[:limit]
+			}
+			require.Equal(t, want, got)
+			if len(got) < limit {
+				assert.Equal(t, max(end.Seq, place.Seq), max(reached.Seq, place.Seq))
+			}
+		}
+	}
+	assert.Len(t, w.topics, countNodes(w.root), "a topic per node with events")
+}
+
+func countNodes(n *node) int {
+	count := 0
+	if n.chain.len() > 0 {
+		count = 1
+	}
+	for _, c := range n.children {
+		count += countNodes(c)
+	}
+	return count
+}
+
+func TestWindowForgetsUnusedTopics(t *testing.T) {
+	t.Parallel()
+	w := newWindow(2, 1<<30, Cursor{Time: 1})
+	for i := range 100 {
+		w.append([]*Event{{Cursor: Cursor{Seq: uint64(i + 1), Time: int64(i + 2)}, Topic: fmt.Sprintf("a/%d/b", i)}})
+	}
+	assert.Len(t, w.topics, 2)
+	assert.Len(t, w.root.children["a"].children, 2)
+	assert.Equal(t, Cursor{Seq: 98, Time: 99}, w.base)
+}
+
+func TestWindowBoundsBytes(t *testing.T) {
+	t.Parallel()
+	w := newWindow(1000, 100_000, Cursor{Time: 1})
+	for i := range 100 {
+		w.append([]*Event{{Cursor: Cursor{Seq: uint64(i + 1)}, Topic: "a", Data: make([]byte, 5000)}})
+		assert.LessOrEqual(t, w.bytes, 100_000)
+	}
+	assert.Equal(t, 6, w.events.len())
+}
+
+func TestWindowLocate(t *testing.T) {
+	t.Parallel()
+	base := Cursor{Seq: 10, Time: 100}
+	w := newWindow(10, 1<<20, base)
+	assert.Equal(t, inside, w.locate(base))
+	w.append([]*Event{{Cursor: Cursor{Seq: 11, Time: 110}, Topic: "a"}, {Cursor: Cursor{Seq: 13, Time: 130}, Topic: "a"}})
+	for _, test := range []struct {
+		place Cursor
+		want  position
+	}{
+		{base, inside},
+		{Cursor{Seq: 11, Time: 110}, inside},
+		{Cursor{Seq: 13, Time: 130}, inside},
+		{Cursor{Seq: 11, Time: 111}, foreign},
+		{Cursor{Seq: 13, Time: 129}, foreign},
+		{Cursor{Seq: 12, Time: 120}, behind}, // deleted: the log knows its neighbours
+		{Cursor{Seq: 10, Time: 99}, behind},
+		{Cursor{Seq: 9, Time: 90}, behind},
+		{Cursor{Seq: 14, Time: 140}, behind},
+	} {
+		assert.Equal(t, test.want, w.locate(test.place), "%v", test.place)
+	}
+}
+
+func BenchmarkWindowAppend(b *testing.B) {
+	w := newWindow(65_536, 1<<30, Cursor{})
+	topics := make([]string, 10_000)
+	for i := range topics {
+		topics[i] = fmt.Sprintf("shops/%d/orders/%d", i%100, i)
+	}
+	batch := make([]*Event, 1)
+	seq := uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		seq++
+		batch[0] = &Event{Cursor: Cursor{Seq: seq}, Topic: topics[seq%10_000]}
+		w.append(batch)
+	}
+}
+
+// BenchmarkWindowAfter measures what a reader that has everything pays for one new event, by what it reads.
+func BenchmarkWindowAfter(b *testing.B) {
+	w := newWindow(65_536, 1<<30, Cursor{})
+	for seq := uint64(1); seq <= 65_536; seq++ {
+		w.append([]*Event{{Cursor: Cursor{Seq: seq}, Topic: fmt.Sprintf("shops/%d/orders/%d", seq%100, seq%10_000)}})
+	}
+	last := w.events.newest()
+	for _, pattern := range []string{last.Topic, "shops/*/orders/*", "**"} {
+		b.Run(pattern, func(b *testing.B) {
+			sub := &Subscription{Patterns: mustPatterns(b, pattern)}
+			dst := make([]*Event, 0, 16)
+			b.ReportAllocs()
+			for b.Loop() {
+				events, _, _ := w.after(Cursor{Seq: last.Cursor.Seq - 1}, 0, sub, 16, dst[:0])
+				if len(events) != 1 {
+					b.Fatal(len(events))
+				}
+			}
+		})
+	}
+}
