@@ -45,11 +45,12 @@ var homes = map[string][]string{
 	"github.com/spf13/":                          {"cmd/ssebridge"},
 	"github.com/synadia-io/orbit.go":             {"bridge/jetstream"},
 	"github.com/tmaxmax/go-sse":                  {"cmd/ssebridge"}, // the client of the subscribe command
+	"golang.org/x/time":                          {"bridge/jetstream"},
 	"golang.org/x/sync":                          {"bridge/jetstream"},
 	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "gen/"},
 	"google.golang.org/protobuf/encoding/":       {"bridge/schema"},
 	"google.golang.org/protobuf/types/dynamicpb": {"bridge/schema"},
-	"net/http": {"bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
+	"net/http":                                   {"bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
 }
 
 type goPackage struct {

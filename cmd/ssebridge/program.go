@@ -33,6 +33,10 @@ type options struct {
 	maxBytes int64
 	dev      bool
 	page     http.Handler // at / of the public listener, with open rules
+
+	hub     bridge.Settings
+	sse     sse.Config     // its times
+	publish publish.Config // its bounds
 }
 
 // program is a running bridge.
@@ -75,10 +79,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	if err := p.openLog(ctx, options); err != nil {
 		return nil, err
 	}
-	p.hub = bridge.NewHub(p.log, bridge.Settings{})
-	p.service = publish.New(publish.Config{
-		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Allow: options.allowPublish(), Logger: logger,
-	})
+	p.hub = bridge.NewHub(p.log, options.hub)
 	p.serve(options)
 	go p.run(background)
 	return p, nil
@@ -137,12 +138,17 @@ func (p *program) openLog(ctx context.Context, options options) (err error) {
 }
 
 func (p *program) serve(options options) {
+	out := options.sse
+	out.Hub, out.Allow, out.Logger = p.hub, options.allowSubscribe(), p.logger
 	public := http.NewServeMux()
-	public.Handle("/v1/events", sse.NewHandler(sse.Config{Hub: p.hub, Allow: options.allowSubscribe(), Logger: p.logger}))
+	public.Handle("/v1/events", sse.NewHandler(out))
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))
 		public.Handle("/", options.page)
 	}
+	in := options.publish
+	in.Log, in.Encoders, in.JSONData, in.Allow, in.Logger = p.log, p.types, schema.TakeJSONData, options.allowPublish(), p.logger
+	p.service = publish.New(in)
 	internal := http.NewServeMux()
 	p.service.Mount(internal, publish.Wire{
 		Codecs:      []connect.Codec{schema.NewJSONCodec("json"), schema.NewJSONCodec("json; charset=utf-8")},
