@@ -36,6 +36,9 @@ func newHistory(log Log, maxBytes, maxReads int) *history {
 	return &history{log: log, maxBytes: maxBytes, reads: make(chan struct{}, maxReads)}
 }
 
+// pageSpan is how many sequences a page covers. Pages begin at its multiples, so that readers at any place share them.
+const pageSpan = 256
+
 // page returns a page that covers what follows the sequence after, read up to the sequence through at most. Events
 // at or before after may be in it.
 func (h *history) page(ctx context.Context, after, through uint64) (*historyPage, error) {
@@ -48,15 +51,31 @@ func (h *history) page(ctx context.Context, after, through uint64) (*historyPage
 	case <-ctx.Done():
 		return nil, errors.Join(ErrLogUnavailable, ctx.Err())
 	}
-	page, generation := h.cached(after) // another reader may have read it while this one waited
+	page, cut := h.cached(after) // another reader may have read it while this one waited
 	if page != nil {
 		return page, nil
 	}
+	begin := after - after%pageSpan
+	if !cut {
+		page, err := h.read(ctx, begin, min(begin+pageSpan, through))
+		if err != nil || page.covers(after) {
+			return page, err
+		}
+	}
+	// The page was cut because its events are large, or has nothing behind after: take what comes next.
+	return h.read(ctx, after, through)
+}
+
+// read reads a page and keeps it.
+func (h *history) read(ctx context.Context, after, through uint64) (*historyPage, error) {
+	h.mu.Lock()
+	generation := h.generation
+	h.mu.Unlock()
 	read, err := h.log.Read(ctx, after, through)
 	if err != nil {
 		return nil, err
 	}
-	page = &historyPage{Page: read, after: after}
+	page := &historyPage{Page: read, after: after}
 	for _, event := range read.Events {
 		page.bytes += event.size()
 	}
@@ -64,17 +83,19 @@ func (h *history) page(ctx context.Context, after, through uint64) (*historyPage
 	return page, nil
 }
 
-// cached returns a page that covers what follows a sequence, or nil, and the generation.
-func (h *history) cached(after uint64) (*historyPage, uint64) {
+// cached returns a page that covers what follows a sequence, or nil; cut tells that the page which begins at the
+// multiple before is there and does not reach so far.
+func (h *history) cached(after uint64) (page *historyPage, cut bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, page := range h.pages {
 		if page.covers(after) {
 			h.pages = append(slices.Delete(h.pages, i, i+1), page)
-			return page, h.generation
+			return page, false
 		}
+		cut = cut || page.after == after-after%pageSpan && page.after != after
 	}
-	return nil, h.generation
+	return nil, cut
 }
 
 func (h *history) keep(page *historyPage, generation uint64) {

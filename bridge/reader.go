@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 )
 
 // Reader is one open subscription: a place in the log and nothing else. New, slow and resuming readers are the same
@@ -119,6 +120,7 @@ func (r *Reader) takeOld(ctx context.Context, limit int, dst []*Event) (Batch, e
 		}
 		return r.takeReset(ResetExpired, place), nil
 	}
+	before := r.place
 	for _, event := range page.Events {
 		if event.Cursor.Seq <= r.place.Seq {
 			continue
@@ -133,6 +135,9 @@ func (r *Reader) takeOld(ctx context.Context, limit int, dst []*Event) (Batch, e
 	}
 	if page.Through >= base.Seq && r.place.Seq < base.Seq {
 		r.place = base // the rest up to the window was deleted
+	}
+	if r.place == before {
+		return Batch{}, fmt.Errorf("nothing is kept where the window begins: %w", ErrLogUnavailable)
 	}
 	return Batch{Events: dst, Place: r.place, More: true}, nil
 }

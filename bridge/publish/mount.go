@@ -38,9 +38,7 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 	mux.Handle(path, withInterrupt(handler))
 	mux.Handle(grpchealth.NewHandler(s))
 	reflector := grpcreflect.NewReflector(
-		grpcreflect.NamerFunc(func() []string {
-			return []string{ssebridgev1connect.PublishServiceName, grpchealth.HealthV1ServiceName}
-		}),
+		grpcreflect.NamerFunc(func() []string { return []string{ssebridgev1connect.PublishServiceName} }),
 		grpcreflect.WithDescriptorResolver(wire.Descriptors),
 		grpcreflect.WithExtensionResolver(wire.Extensions),
 	)

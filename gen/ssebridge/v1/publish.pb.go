@@ -536,13 +536,13 @@ const file_ssebridge_v1_publish_proto_rawDesc = "" +
 	"\x1assebridge/v1/publish.proto\x12\fssebridge.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n" +
 	"\x0ePublishRequest\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.ssebridge.v1.EventR\x06events\x12\x16\n" +
-	"\x06schema\x18\x02 \x01(\fR\x06schema\"\xa9\x01\n" +
+	"\x06schema\x18\x02 \x01(\fR\x06schema\"\xaf\x01\n" +
 	"\x05Event\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12(\n" +
 	"\x04data\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x04data\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12 \n" +
-	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\"\\\n" +
+	"\vtraceparent\x18\x05 \x01(\tR\vtraceparentJ\x04\b\x0f\x10\x10\"\\\n" +
 	"\x0fPublishResponse\x125\n" +
 	"\aresults\x18\x01 \x03(\v2\x1b.ssebridge.v1.PublishResultR\aresults\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\bR\x04last\"w\n" +

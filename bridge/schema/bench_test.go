@@ -1,0 +1,64 @@
+package schema_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func benchmarkEncode(b *testing.B, kind, text string) {
+	e := encoder(b, shop())
+	value := wire(b, text, kind, shop())
+	_, data, err := e.Encode("/"+kind, value)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := e.Encode("/"+kind, value); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(value)), "wire-bytes")
+	b.ReportMetric(float64(len(data)), "JSON-bytes")
+}
+
+const parcel = `{"parcelId":"00340434161094042557","totalCents":"129900","shippedAt":"2026-01-02T03:04:05.060Z","items":[
+	{"name":"green tea","quantity":2},{"name":"black tea","quantity":1},{"name":"white tea","quantity":12}]}`
+
+func BenchmarkEncode(b *testing.B) {
+	benchmarkEncode(b, "shop.v1.Parcel", parcel)
+}
+
+// The same with fields that could hold an Any, whose depth must be checked.
+func BenchmarkEncodeWithAny(b *testing.B) {
+	benchmarkEncode(b, "shop.v1.OrderShipped", strings.Replace(parcel, "parcelId", "orderId", 1))
+}
+
+func BenchmarkEncodeRuled(b *testing.B) {
+	benchmarkEncode(b, "shop.v1.Ruled", `{"name":"green tea","tags":["ab","cd"],"low":1,"high":2}`)
+}
+
+func BenchmarkEncodeStruct(b *testing.B) {
+	benchmarkEncode(b, "google.protobuf.Struct", parcel)
+}
+
+func BenchmarkEncodeJSON(b *testing.B) {
+	e := encoder(b, shop())
+	text := []byte(`{"@type":"/shop.v1.Parcel",` + parcel[1:])
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := e.EncodeJSON(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEncoder(b *testing.B) {
+	registry, data := open(b), set(shop())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := registry.Encoder(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
