@@ -156,7 +156,7 @@ type span struct {
 func (s span) event() *Event { return s.chain.at(s.next) }
 
 // spanHeap orders spans by the sequence of their next event.
-type spanHeap []span
+type spanHeap []span //nolint:recvcheck // heap.Interface asks for both
 
 func (h spanHeap) Len() int           { return len(h) }
 func (h spanHeap) Less(i, j int) bool { return h[i].event().Cursor.Seq < h[j].event().Cursor.Seq }

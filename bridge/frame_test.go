@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func FuzzFrame(f *testing.F) {
 		}
 		for _, format := range []bridge.Format{bridge.FormatCloudEvents, bridge.FormatJSON} {
 			frame := event.Frame(format)
-			frame = append(frame[:len(frame):len(frame)], "data: next\n\n"...)
+			frame = append(slices.Clip(frame), "data: next\n\n"...)
 			events := parseFrames(t, frame)
 			require.Len(t, events, 2, "%q", frame)
 			assert.Equal(t, "next", events[1].Data)

@@ -23,6 +23,7 @@ type history struct {
 // historyPage is a page of the log and where it begins.
 type historyPage struct {
 	Page
+
 	after uint64
 	bytes int
 }

@@ -15,7 +15,7 @@ const (
 
 // Refusal is the error of an event that is not accepted: what is wrong, where, and how to mend it. It is meant for
 // the publisher; it never carries internals.
-type Refusal struct {
+type Refusal struct { //nolint:errname // the field's word, as in refuse
 	Code       Code
 	Message    string
 	Violations []Violation

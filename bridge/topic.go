@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -18,7 +19,7 @@ const topicChars = "A-Z a-z 0-9 - . _ ~ : @ ="
 // [topicChars], 512 bytes in all, no segment "." or "..". A first segment may begin with "$", which is reserved
 // for the bridge ([ReservedTopic]). The error names the rule, the place and the fix.
 func ValidateTopic(name string) error {
-	return validateSegments("topic", name, func(segment string, _ bool) bool { return false })
+	return validateSegments("topic", name, func(string, bool) bool { return false })
 }
 
 // ReservedTopic reports whether a topic belongs to the bridge itself: nobody else publishes there.
@@ -104,7 +105,7 @@ func validateSegments(what, text string, wildcard func(segment string, last bool
 func validateSegment(segment string, first bool) error {
 	switch {
 	case segment == "":
-		return fmt.Errorf("is empty: remove the leading, trailing or doubled slash")
+		return errors.New("is empty: remove the leading, trailing or doubled slash")
 	case len(segment) > MaxSegmentChars:
 		return fmt.Errorf("has %d characters: at most %d are allowed", len(segment), MaxSegmentChars)
 	case segment == "." || segment == "..":

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -49,7 +50,7 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 // recovered turns a panic, a bug, into an error of its call and a line in the log.
 func (s *Service) recovered(ctx context.Context, spec connect.Spec, _ http.Header, panicked any) error {
 	s.config.Logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
-	return connect.NewError(connect.CodeInternal, fmt.Errorf("the bridge has a bug: its log says more"))
+	return connect.NewError(connect.CodeInternal, errors.New("the bridge has a bug: its log says more"))
 }
 
 // Check implements grpchealth.Checker: serving until Drain.

@@ -60,7 +60,7 @@ func (o outcome) empty() bool { return o.pending == nil && o.refusal == nil }
 // result waits for the outcome. The error says that the log did not store the event.
 func (o outcome) result() (*ssebridgev1.PublishResult, error) {
 	if o.refusal != nil {
-		return refused(o.refusal), nil
+		return refused(o.refusal), nil //nolint:nilerr // a refusal is a result
 	}
 	receipt, err := o.pending.Wait()
 	if err != nil {

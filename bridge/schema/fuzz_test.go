@@ -46,7 +46,7 @@ func (panicking) Enabled(context.Context, slog.Level) bool { return true }
 func (panicking) Handle(_ context.Context, record slog.Record) error { panic(record.Message) }
 
 // checkOutput asserts what readers and publishers rely on for any input.
-func checkOutput(t *testing.T, e bridge.Encoder, name string, data []byte, err error) {
+func checkOutput(t *testing.T, _ bridge.Encoder, name string, data []byte, err error) {
 	t.Helper()
 	if err != nil {
 		var refusal *bridge.Refusal

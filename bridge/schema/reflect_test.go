@@ -18,7 +18,7 @@ import (
 var _ interface {
 	protodesc.Resolver
 	protoregistry.ExtensionTypeResolver
-	RangeExtensionsByMessage(protoreflect.FullName, func(protoreflect.ExtensionType) bool)
+	RangeExtensionsByMessage(message protoreflect.FullName, func(protoreflect.ExtensionType) bool)
 } = (*schema.Registry)(nil)
 
 func TestReflection(t *testing.T) {

@@ -171,7 +171,7 @@ func TestCache(t *testing.T) {
 		assert.LessOrEqual(t, c.cost, cacheBudget)
 	}
 	assert.Nil(t, c.lookup([32]byte{0}))
-	assert.Equal(t, c.recent.Len(), len(c.entries))
+	assert.Len(t, c.entries, c.recent.Len())
 	renewed, err := c.get(data)
 	require.NoError(t, err)
 	assert.NotSame(t, first, renewed)

@@ -210,7 +210,7 @@ func (b *builder) countPublic(file *descriptorpb.FileDescriptorProto) error {
 	leads := 0
 	for i, imported := range file.GetDependency() {
 		b.steps += b.leads[imported]
-		if public[int32(i)] { //nolint:gosec // a set has less than 2 GiB
+		if public[int32(i)] {
 			leads += 1 + b.leads[imported]
 		}
 	}

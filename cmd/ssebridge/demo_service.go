@@ -49,7 +49,7 @@ func newDemoService(bridgeURL, file string, logger *slog.Logger) (*demoService, 
 		client: ssebridgev1connect.NewPublishServiceClient(newPublishClient(), bridgeURL),
 		schema: schema, file: file, logger: logger,
 	}
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // in the data directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -205,7 +205,7 @@ func demoOrders(tick int64) []*demov1.OrderUpdated {
 		orders = append(orders, &demov1.OrderUpdated{
 			OrderId:    strconv.FormatInt(1000+number, 10),
 			Status:     status,
-			Items:      []*demov1.OrderItem{{Name: goods.name, Quantity: int32(quantity)}}, //nolint:gosec // 1 to 3
+			Items:      []*demov1.OrderItem{{Name: goods.name, Quantity: int32(quantity)}},
 			TotalCents: goods.cents * quantity,
 		})
 	}

@@ -52,7 +52,7 @@ func testOptions(t *testing.T) options {
 // startBridge runs a bridge in this process until the test ends.
 func startBridge(t *testing.T, options options) *program {
 	t.Helper()
-	p, err := start(t.Context(), options, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	p, err := start(t.Context(), options, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(sync.OnceFunc(p.shutdown))
 	waitReady(t, p.opsURL)
@@ -103,7 +103,7 @@ func startProcess(t *testing.T, dir string, before *process, arguments ...string
 // freeAddress returns an address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	server, _, err := listen("test", "127.0.0.1:0")
+	server, _, err := listen(t.Context(), "test", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer server.close()
 	return server.listener.Addr().String()

@@ -70,7 +70,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 			p.close()
 		}
 	}()
-	if err := p.listen(options); err != nil {
+	if err := p.listen(ctx, options); err != nil {
 		return nil, err
 	}
 	if p.types, err = schema.Open(options.schemas, logger); err != nil {
@@ -115,14 +115,14 @@ func (o *options) allowSubscribe() func(*http.Request, *bridge.Subscription) boo
 }
 
 // listen opens the listeners, so that an address in use is found out before anything else happens.
-func (p *program) listen(options options) (err error) {
-	if p.ops, p.opsURL, err = listen("ops-addr", options.opsAddr); err != nil {
+func (p *program) listen(ctx context.Context, options options) (err error) {
+	if p.ops, p.opsURL, err = listen(ctx, "ops-addr", options.opsAddr); err != nil {
 		return err
 	}
-	if p.internal, p.internalURL, err = listen("internal-addr", options.internalAddr); err != nil {
+	if p.internal, p.internalURL, err = listen(ctx, "internal-addr", options.internalAddr); err != nil {
 		return err
 	}
-	p.public, p.publicURL, err = listen("public-addr", options.publicAddr)
+	p.public, p.publicURL, err = listen(ctx, "public-addr", options.publicAddr)
 	return err
 }
 
@@ -212,11 +212,15 @@ func (p *program) close() {
 			server.close()
 		}
 	}
+	var err error
 	if p.log != nil {
-		p.log.Close()
+		err = p.log.Close()
 	}
 	if p.embedded != nil {
-		p.embedded.Close()
+		err = errors.Join(err, p.embedded.Close())
+	}
+	if err != nil {
+		p.logger.Error("close the log", "error", err)
 	}
 }
 

@@ -127,8 +127,8 @@ type resultPrinter struct {
 	printed, refused int
 }
 
-// print prints one result as it came from the bridge.
-func (p *resultPrinter) print(result json.RawMessage) error {
+// write prints one result as it came from the bridge.
+func (p *resultPrinter) write(result json.RawMessage) error {
 	var fields struct {
 		Error json.RawMessage `json:"error"`
 	}

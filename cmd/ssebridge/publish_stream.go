@@ -151,7 +151,7 @@ func (p *linePublisher) send(stream *lineStream, resend [][]byte, stop <-chan st
 
 // gather waits for a line and takes those that are there already too. It returns nil when the stream ends.
 func (p *linePublisher) gather(stop <-chan struct{}) (lines [][]byte, open bool) {
-	size := 0
+	var size int
 	select {
 	case <-stop:
 		return nil, true
@@ -195,7 +195,7 @@ func (p *linePublisher) receive(stream *lineStream) error {
 			return err
 		}
 		for _, result := range message.Results {
-			if err := p.results.print(result); err != nil {
+			if err := p.results.write(result); err != nil {
 				return err
 			}
 		}

@@ -49,7 +49,7 @@ func readmeBlocks(t *testing.T) []block {
 		b.kind, _, _ = strings.Cut(note, ",")
 		blocks = append(blocks, b)
 	}
-	require.Equal(t, strings.Count(string(readme), "```sh\n"), len(blocks), "every shell block has a comment for the test")
+	require.Len(t, blocks, strings.Count(string(readme), "```sh\n"), "every shell block has a comment for the test")
 	return blocks
 }
 

@@ -16,8 +16,8 @@ type server struct {
 }
 
 // listen opens a listener for a flag's address and returns the URL under which it is reached from this machine.
-func listen(flag, addr string) (*server, string, error) {
-	listener, err := net.Listen("tcp", addr)
+func listen(ctx context.Context, flag, addr string) (*server, string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, "", listenError(flag, addr, err)
 	}

@@ -93,7 +93,7 @@ func (s *subscriber) run(ctx context.Context) error {
 		err := s.connect(ctx)
 		switch {
 		case errors.Is(err, errDone) || ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // that is how it ends
 		case errors.Is(err, errQuiet): // refused, not lost
 			return err
 		case err != nil:
