@@ -18,7 +18,7 @@ import (
 var _ interface {
 	protodesc.Resolver
 	protoregistry.ExtensionTypeResolver
-	RangeExtensionsByMessage(message protoreflect.FullName, func(protoreflect.ExtensionType) bool)
+	RangeExtensionsByMessage(message protoreflect.FullName, yield func(protoreflect.ExtensionType) bool)
 } = (*schema.Registry)(nil)
 
 func TestReflection(t *testing.T) {

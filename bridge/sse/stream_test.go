@@ -210,6 +210,8 @@ func TestHeartbeats(t *testing.T) {
 		assert.Equal(t, []string{"id: " + elsewhere.String(), "event: ssebridge.heartbeat", "data: {}"}, lines,
 			"by 120 %%, with the place reached in the log")
 
+		b.log.store("a")
+		_, _ = s.take()
 		for range 10 {
 			time.Sleep(11 * time.Second)
 			b.log.store("a")
