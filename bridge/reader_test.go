@@ -1,0 +1,277 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keptLog is what a log keeps, in memory: the core knows no real one. Sequences may be missing, pages may be cut.
+type keptLog struct {
+	kept      []*Event
+	firstKept uint64
+	pageMax   int // events in a page; 0: no limit
+	reads     atomic.Int64
+	broken    atomic.Bool
+}
+
+func (l *keptLog) Append(context.Context, *Event, string) (Pending, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (l *keptLog) Tail(context.Context, int, Sink) error { return errors.ErrUnsupported }
+
+func (l *keptLog) Read(_ context.Context, after, through uint64) (Page, error) {
+	l.reads.Add(1)
+	if l.broken.Load() {
+		return Page{}, ErrLogUnavailable
+	}
+	page := Page{Through: through}
+	next := max(after+1, l.firstKept)
+	gaps := next > after+1
+	for _, event := range l.kept {
+		seq := event.Cursor.Seq
+		if seq < next || seq > through {
+			continue
+		}
+		if l.pageMax > 0 && len(page.Events) == l.pageMax {
+			page.Through = page.Events[len(page.Events)-1].Cursor.Seq
+			break
+		}
+		gaps = gaps || seq > next
+		next = seq + 1
+		page.Events = append(page.Events, event)
+	}
+	if gaps {
+		page.FirstKept = l.firstKept
+	}
+	return page, nil
+}
+
+func (l *keptLog) Bounds(context.Context) (Bounds, error) {
+	oldest := Cursor{Time: 1}
+	for _, event := range l.kept {
+		if event.Cursor.Seq >= l.firstKept {
+			oldest = event.Cursor.Before()
+			break
+		}
+	}
+	return Bounds{Oldest: oldest, Newest: l.kept[len(l.kept)-1].Cursor}, nil
+}
+
+func (l *keptLog) Check(context.Context, Cursor) error { return nil }
+
+func (l *keptLog) Since(context.Context, time.Time) (Cursor, error) {
+	return Cursor{}, ErrCursorExpired
+}
+
+func eventAt(seq uint64, topic string) *Event {
+	return &Event{Cursor: Cursor{Seq: seq, Time: int64(seq) * 10}, Topic: topic, Data: []byte("{}")}
+}
+
+// keep fills a log and a warm hub whose window holds the newest events only.
+func keep(t *testing.T, window int, events ...*Event) (*keptLog, *Hub) {
+	t.Helper()
+	log := &keptLog{kept: events, firstKept: 1}
+	hub := NewHub(log, Settings{WindowEvents: window})
+	sink := (*hubSink)(hub)
+	sink.Begin(Cursor{Time: 1})
+	sink.Append(events)
+	sink.Warm()
+	return log, hub
+}
+
+func numberedEvents(count int, topic string) []*Event {
+	events := make([]*Event, count)
+	for i := range events {
+		events[i] = eventAt(uint64(i+1), topic)
+	}
+	return events
+}
+
+func subscribeTo(t *testing.T, hub *Hub, start Start, pattern string) *Reader {
+	t.Helper()
+	reader, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, pattern)}, start)
+	require.NoError(t, err)
+	t.Cleanup(reader.Close)
+	return reader
+}
+
+// takeAll takes until there is nothing more, and returns the sequences and the resets.
+func takeAll(t *testing.T, reader *Reader) (seqs []uint64, resets []ResetReason) {
+	t.Helper()
+	for {
+		batch, err := reader.Take(t.Context(), 7, nil)
+		require.NoError(t, err)
+		if batch.Reset != "" {
+			resets = append(resets, batch.Reset)
+		}
+		for _, event := range batch.Events {
+			seqs = append(seqs, event.Cursor.Seq)
+		}
+		if !batch.More {
+			return seqs, resets
+		}
+	}
+}
+
+func sequence(first, last uint64) []uint64 {
+	var seqs []uint64
+	for seq := first; seq <= last; seq++ {
+		seqs = append(seqs, seq)
+	}
+	return seqs
+}
+
+func TestHistoryThenWindowThenNew(t *testing.T) {
+	t.Parallel()
+	for _, pageMax := range []int{0, 1, 3, 100} {
+		log, hub := keep(t, 50, numberedEvents(1000, "a")...)
+		log.pageMax = pageMax
+		reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 3, Time: 30}), "*")
+		seqs, resets := takeAll(t, reader)
+		assert.Equal(t, sequence(4, 1000), seqs)
+		assert.Empty(t, resets)
+		assert.Equal(t, Cursor{Seq: 1000, Time: 10_000}, reader.Place())
+		(*hubSink)(hub).Append([]*Event{eventAt(1001, "b"), eventAt(1002, "a")})
+		<-reader.Wake()
+		seqs, _ = takeAll(t, reader)
+		assert.Equal(t, sequence(1001, 1002), seqs)
+	}
+}
+
+func TestReadersShareThePagesOfHistory(t *testing.T) {
+	t.Parallel()
+	log, hub := keep(t, 100, numberedEvents(5000, "a")...)
+	for place := range uint64(200) {
+		reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 1 + place*7, Time: int64(1+place*7) * 10}), "a")
+		seqs, _ := takeAll(t, reader)
+		require.Equal(t, sequence(2+place*7, 5000), seqs)
+	}
+	assert.Equal(t, int64(20), log.reads.Load(), "4,900 sequences in pages of 256")
+}
+
+func TestHistoryWithDeletedEvents(t *testing.T) {
+	t.Parallel()
+	events := numberedEvents(3000, "a")
+	kept := slices.Concat(events[:10], events[900:905], events[2950:])
+	log, hub := keep(t, 20, kept...)
+	reader := subscribeTo(t, hub, StartEarliest(), "a")
+	seqs, resets := takeAll(t, reader)
+	assert.Equal(t, slices.Concat(sequence(1, 10), sequence(901, 905), sequence(2951, 3000)), seqs)
+	assert.Empty(t, resets, "what was deleted one by one is not kept from anybody")
+
+	log.kept = events[2980:] // now everything before the window is gone, event by event
+	reader = subscribeTo(t, hub, StartAfter(Cursor{Seq: 2960, Time: 29_600}), "a")
+	hub.history.clear()
+	seqs, resets = takeAll(t, reader)
+	assert.Equal(t, sequence(2981, 3000), seqs)
+	assert.Empty(t, resets)
+}
+
+func TestExpiredPlaceIsReset(t *testing.T) {
+	t.Parallel()
+	log, hub := keep(t, 20, numberedEvents(1000, "a")...)
+	log.firstKept = 500
+	reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 400, Time: 4000}), "a")
+	seqs, resets := takeAll(t, reader)
+	assert.Equal(t, []ResetReason{ResetExpired}, resets)
+	assert.Equal(t, sequence(500, 1000), seqs, "the oldest kept event and all that follow")
+
+	exactly := subscribeTo(t, hub, StartAfter(Cursor{Seq: 499, Time: 4990}), "a")
+	seqs, resets = takeAll(t, exactly)
+	assert.Empty(t, resets, "nothing behind this place is gone")
+	assert.Equal(t, sequence(500, 1000), seqs)
+}
+
+func TestLossResetsThoseWhoMissSomething(t *testing.T) {
+	t.Parallel()
+	_, hub := keep(t, 50, numberedEvents(100, "a")...)
+	upToDate, slow := subscribeTo(t, hub, StartLatest(), "a"), subscribeTo(t, hub, StartAfter(Cursor{Seq: 90, Time: 900}), "a")
+	sink := (*hubSink)(hub)
+	sink.Lost(Cursor{Seq: 95, Time: 950}, ResetExpired)
+	sink.Append([]*Event{eventAt(101, "a")})
+	for _, reader := range []*Reader{upToDate, slow} {
+		<-reader.Wake()
+	}
+	seqs, resets := takeAll(t, upToDate)
+	assert.Empty(t, resets)
+	assert.Equal(t, sequence(101, 101), seqs)
+	seqs, resets = takeAll(t, slow)
+	assert.Equal(t, []ResetReason{ResetExpired}, resets)
+	assert.Equal(t, sequence(101, 101), seqs)
+
+	sink.Lost(Cursor{Time: 5000}, ResetRecreated)
+	sink.Append([]*Event{eventAt(1, "a")})
+	late := subscribeTo(t, hub, StartLatest(), "a")
+	for _, reader := range []*Reader{upToDate, slow} {
+		<-reader.Wake()
+		seqs, resets = takeAll(t, reader)
+		assert.Equal(t, []ResetReason{ResetRecreated}, resets)
+		assert.Equal(t, sequence(1, 1), seqs, "what the new log holds")
+	}
+	seqs, resets = takeAll(t, late)
+	assert.Empty(t, resets, "who came afterwards has lost nothing")
+	assert.Empty(t, seqs)
+}
+
+func TestUnavailableHistoryKeepsThePlace(t *testing.T) {
+	t.Parallel()
+	log, hub := keep(t, 20, numberedEvents(100, "a")...)
+	reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 10, Time: 100}), "a")
+	log.broken.Store(true)
+	_, err := reader.Take(t.Context(), 7, nil)
+	require.ErrorIs(t, err, ErrLogUnavailable)
+	assert.Equal(t, uint64(10), reader.Place().Seq)
+	log.broken.Store(false)
+	seqs, _ := takeAll(t, reader)
+	assert.Equal(t, sequence(11, 100), seqs)
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	events := numberedEvents(5000, "a")
+	for _, event := range events {
+		event.Data = make([]byte, 1000)
+	}
+	log := &keptLog{kept: events, firstKept: 1}
+	h := newHistory(log, 3<<20, 1)
+	for after := uint64(0); after < 4900; {
+		page, err := h.page(t.Context(), after, 4900)
+		require.NoError(t, err)
+		after = page.Through
+		assert.LessOrEqual(t, h.bytes, 3<<20)
+	}
+	assert.Less(t, len(h.pages), 5, "the oldest pages have gone")
+}
+
+func TestSubscribeBeforeWarmAndAfterDrain(t *testing.T) {
+	t.Parallel()
+	hub := NewHub(&keptLog{}, Settings{})
+	_, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest())
+	require.ErrorIs(t, err, ErrNotWarm)
+	(*hubSink)(hub).Warm()
+	hub.Drain()
+	_, err = hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest())
+	require.ErrorIs(t, err, ErrDraining)
+	assert.True(t, hub.Draining())
+}
+
+func TestHeartbeatIsShared(t *testing.T) {
+	t.Parallel()
+	_, hub := keep(t, 10, numberedEvents(3, "a")...)
+	place := Cursor{Seq: 3, Time: 30}
+	first, again := hub.Heartbeat(place), hub.Heartbeat(place)
+	assert.Same(t, &first[0], &again[0])
+	assert.Equal(t, "id: 3-u\nevent: ssebridge.heartbeat\ndata: {}\n\n", string(first))
+	assert.Contains(t, string(hub.Heartbeat(Cursor{Seq: 2, Time: 20})), "id: 2-k\n")
+}
