@@ -141,6 +141,13 @@ func (a *audiences) wake(topic string) {
 	if at := a.exact[topic]; at != nil {
 		at.wake()
 	}
+	if ReservedTopic(topic) { // not for a wildcard that comes first
+		segment, rest, more := strings.Cut(topic, "/")
+		if c := a.root.literal[segment]; c != nil {
+			c.wake(rest, more)
+		}
+		return
+	}
 	a.root.wake(topic, true)
 }
 

@@ -26,7 +26,9 @@ func ValidateTopic(name string) error {
 func ReservedTopic(name string) bool { return strings.HasPrefix(name, "$") }
 
 // Pattern is a topic, or a topic in which whole segments are "*" (any one segment) and the last may be "**" (any
-// number of segments, none included), as in google.api.http path templates. The zero value matches nothing.
+// number of segments, none included), as in google.api.http path templates. A wildcard that comes first matches no
+// reserved topic, so that who reads everything does not read what the bridge says about itself, as in MQTT (version
+// 5.0, section 4.7.2). The zero value matches nothing.
 type Pattern struct {
 	text     string
 	segments []string // nil for an exact topic: it is compared as a whole
@@ -61,6 +63,9 @@ func (p Pattern) Matches(topic string) bool {
 	if p.Exact() {
 		return p.text == topic
 	}
+	if ReservedTopic(topic) && p.beginsWild() {
+		return false
+	}
 	rest, more := topic, true
 	for _, want := range p.segments {
 		if want == "**" {
@@ -77,6 +82,8 @@ func (p Pattern) Matches(topic string) bool {
 	}
 	return !more
 }
+
+func (p Pattern) beginsWild() bool { return p.segments[0] == "*" || p.segments[0] == "**" }
 
 // validateSegments checks the grammar that topics and patterns share; wildcard says whether a segment is allowed
 // although it is none of the topic grammar.

@@ -20,7 +20,8 @@ type window struct {
 	end    Cursor           // the newest event, or base
 	loss   loss             // the newest
 	topics map[string]*node // of every topic in the window
-	root   *node
+	root   *node            // of all but the reserved
+	own    *node            // of the reserved, which no wildcard leads to that comes first
 }
 
 func newWindow(maxEvents, maxBytes int, base Cursor) *window {
@@ -47,7 +48,7 @@ func (w *window) lose(base Cursor, reason ResetReason) {
 func (w *window) clear(base Cursor) {
 	w.events, w.bytes = ring{}, 0
 	w.base, w.end = base, base
-	w.topics, w.root = map[string]*node{}, &node{}
+	w.topics, w.root, w.own = map[string]*node{}, &node{}, &node{}
 }
 
 // loss says which events a window has lost: those before base, or, when the log was recreated, all there were.
@@ -101,12 +102,20 @@ func (w *window) node(topic string) *node {
 	if n := w.topics[topic]; n != nil {
 		return n
 	}
-	n := w.root
+	n := w.rootOf(topic)
 	for segment := range segmentsOf(topic) {
 		n = n.child(segment)
 	}
 	w.topics[topic] = n
 	return n
+}
+
+// rootOf returns the root below which a topic, or the topics of a pattern, stand.
+func (w *window) rootOf(text string) *node {
+	if ReservedTopic(text) {
+		return w.own
+	}
+	return w.root
 }
 
 // bounds returns the window's two ends.
@@ -184,7 +193,7 @@ func (w *window) after(place Cursor, seen uint64, sub *Subscription, limit int, 
 		if p.Exact() {
 			spans = w.topics[p.text].appendSpan(spans, place.Seq)
 		} else {
-			spans = w.root.appendSpans(spans, p.segments, place.Seq)
+			spans = w.rootOf(p.text).appendSpans(spans, p.segments, place.Seq)
 		}
 	}
 	if len(sub.Patterns) > 1 {

@@ -26,6 +26,9 @@ func randomTopic(random *rand.Rand) string {
 	for i := range segments {
 		segments[i] = string(rune('a' + random.IntN(3)))
 	}
+	if random.IntN(5) == 0 {
+		segments[0] = "$" + segments[0]
+	}
 	return strings.Join(segments, "/")
 }
 
@@ -87,7 +90,7 @@ func TestWindowAfterAgainstScan(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, w.topics, countNodes(w.root), "a topic per node with events")
+	assert.Len(t, w.topics, countNodes(w.root)+countNodes(w.own), "a topic per node with events")
 }
 
 func countNodes(n *node) int {
