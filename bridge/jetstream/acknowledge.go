@@ -95,17 +95,26 @@ func (a *appender) settle(number uint64, receipt bridge.Receipt, err error) {
 	a.leave(p.size)
 }
 
+// ticksPerTimeout is how many ticks of watch make up the time that an acknowledgement may take. Time is counted in
+// ticks because none comes while the whole process stands still, as it may for seconds on a machine that is moved or
+// overloaded: answers that wait to be read then are not too late.
+const ticksPerTimeout = 10
+
 // watch ends appends that are not answered. It returns when the appender is closed and nothing is in flight.
 func (a *appender) watch() {
 	defer close(a.watcher)
 	interruptions := a.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer a.conn.RemoveStatusListener(interruptions)
-	tick := time.NewTicker(max(a.config.AckTimeout/10, time.Millisecond))
+	tick := time.NewTicker(max(a.config.AckTimeout/ticksPerTimeout, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
-		case now := <-tick.C:
-			a.abandon(errNoAnswer, func(p *pending) bool { return now.After(p.deadline) })
+		case <-tick.C:
+			a.mu.Lock()
+			a.ticks++
+			now := a.ticks
+			a.mu.Unlock()
+			a.abandon(errNoAnswer, func(p *pending) bool { return p.deadline <= now })
 		case _, ok := <-interruptions:
 			if !ok {
 				interruptions = nil // closed with the connection

@@ -32,6 +32,7 @@ type appender struct {
 	stamp   int64 // the last one given
 
 	mu      sync.Mutex
+	ticks   int                 // of watch
 	last    uint64              // number of the last append
 	flying  map[uint64]*pending // by number
 	closed  bool
@@ -134,9 +135,8 @@ func (a *appender) send(p *pending, event *bridge.Event, message *nats.Msg) erro
 func (a *appender) publish(p *pending, event *bridge.Event, message *nats.Msg) error {
 	a.sending.Lock()
 	defer a.sending.Unlock()
-	now := time.Now()
-	a.stamp = max(now.UnixNano(), a.stamp+1)
-	p.stamp, p.deadline = a.stamp, now.Add(a.config.AckTimeout)
+	a.stamp = max(time.Now().UnixNano(), a.stamp+1)
+	p.stamp = a.stamp
 	if err := a.register(p); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (a *appender) register(p *pending) error {
 		return errClosed
 	}
 	a.last++
-	p.number = a.last
+	p.number, p.deadline = a.last, a.ticks+ticksPerTimeout+1
 	a.flying[p.number] = p
 	return nil
 }
@@ -171,7 +171,7 @@ type pending struct {
 	number   uint64
 	size     int64
 	stamp    int64
-	deadline time.Time
+	deadline int // the tick at which it is too late for an acknowledgement
 
 	done    chan struct{} // closed when the following are set
 	receipt bridge.Receipt

@@ -75,6 +75,7 @@ func (g *gate) cut() {
 
 type gatedConn struct {
 	net.Conn
+
 	gate *gate
 }
 
@@ -230,10 +231,18 @@ func TestAppendBlocksWhenFull(t *testing.T) {
 			_, err := log.Append(ctx, newEvent(3), "")
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 
-			blocked := make(chan uint64)
-			go func() { blocked <- store(t, log, newEvent(4), "").Cursor.Seq }()
+			blocked := make(chan error)
+			var last bridge.Pending
+			go func() {
+				var err error
+				last, err = log.Append(t.Context(), newEvent(4), "")
+				blocked <- err
+			}()
 			release()
-			require.Equal(t, uint64(4), <-blocked, "room is free although nobody waits for the first three")
+			require.NoError(t, <-blocked, "room is free although nobody waits for the first three")
+			receipt, err := last.Wait()
+			require.NoError(t, err)
+			require.Equal(t, uint64(4), receipt.Cursor.Seq)
 			for i, p := range pending {
 				receipt, err := p.Wait()
 				require.NoError(t, err)

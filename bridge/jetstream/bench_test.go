@@ -48,7 +48,7 @@ func (c *counter) Append(events []*bridge.Event) {
 
 // BenchmarkAppend appends events with keys and waits until all are acknowledged and have come by the tail.
 func BenchmarkAppend(b *testing.B) {
-	log := openNew(b)
+	log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
 	sink := newCounter(b.N)
 	follow(b, log, 0, sink)
 	<-sink.warm // what is stored before the tail begins does not come by it
@@ -76,7 +76,7 @@ func BenchmarkFloor(b *testing.B) {
 }
 
 func benchFloor(b *testing.B, headers int) {
-	log := openNew(b)
+	log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
 	conn, err := log.config.Connect("floor")
 	require.NoError(b, err)
 	defer conn.Close()
@@ -122,7 +122,7 @@ func floorTail(b *testing.B, log *Log, want int, done chan struct{}) (stop func(
 
 // BenchmarkRead reads history, page by page.
 func BenchmarkRead(b *testing.B) {
-	log := openNew(b)
+	log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
 	const stored = 20_000
 	for i := range stored {
 		p, err := log.Append(context.Background(), benchEvent(i), "")
@@ -149,7 +149,7 @@ func BenchmarkRead(b *testing.B) {
 // BenchmarkLatency is the time from Append to the sink of an idle log, and with the client library alone.
 func BenchmarkLatency(b *testing.B) {
 	b.Run("log", func(b *testing.B) {
-		log := openNew(b)
+		log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
 		came := make(chan struct{})
 		sink := &recorder{hold: func([]*bridge.Event) { came <- struct{}{} }}
 		defer follow(b, log, 0, sink)()
@@ -163,7 +163,7 @@ func BenchmarkLatency(b *testing.B) {
 		}
 	})
 	b.Run("floor", func(b *testing.B) {
-		log := openNew(b)
+		log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
 		conn, err := log.config.Connect("floor")
 		require.NoError(b, err)
 		defer conn.Close()

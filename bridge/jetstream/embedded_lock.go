@@ -34,7 +34,7 @@ func lockDirectory(directory string) (*flock.Flock, error) {
 
 // lockOwner tells an operator which process to look at.
 func lockOwner(path string) string {
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // the lock file in the configured directory
 	pid := strings.TrimSpace(string(content))
 	if _, notNumber := strconv.Atoi(pid); err != nil || notNumber != nil {
 		return "its pid is unknown"

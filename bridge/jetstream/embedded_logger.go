@@ -40,10 +40,10 @@ func (l *serverLogger) Warnf(format string, args ...any) {
 
 // The rest is of interest only to somebody who looks for an error.
 
-func (l *serverLogger) Noticef(format string, args ...any) { l.debug(format, args...) }
-func (l *serverLogger) Debugf(format string, args ...any)  { l.debug(format, args...) }
-func (l *serverLogger) Tracef(format string, args ...any)  { l.debug(format, args...) }
+func (l *serverLogger) Noticef(format string, args ...any) { l.debugf(format, args...) }
+func (l *serverLogger) Debugf(format string, args ...any)  { l.debugf(format, args...) }
+func (l *serverLogger) Tracef(format string, args ...any)  { l.debugf(format, args...) }
 
-func (l *serverLogger) debug(format string, args ...any) {
+func (l *serverLogger) debugf(format string, args ...any) {
 	l.logger.Debug("log: " + fmt.Sprintf(format, args...))
 }

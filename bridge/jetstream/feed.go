@@ -50,6 +50,7 @@ type feed struct {
 // delivered is a message of the stream as a consumer delivers it.
 type delivered struct {
 	stored
+
 	waiting uint64 // messages that are to be delivered behind this one
 }
 

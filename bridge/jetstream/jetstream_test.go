@@ -3,9 +3,10 @@ package jetstream
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // startEmbedded starts a server that ends with the test.
 func startEmbedded(t testing.TB, directory string) *Embedded {
@@ -59,7 +60,7 @@ func newEvent(number int) *bridge.Event {
 	return &bridge.Event{
 		Topic:  "shops/7/orders/42",
 		Type:   "shop.v1.OrderShipped",
-		ID:     fmt.Sprint(number),
+		ID:     strconv.Itoa(number),
 		Source: "/shop/orders",
 		Time:   time.Date(2026, 1, 2, 3, 4, 5, number, time.UTC),
 		Data:   fmt.Appendf(nil, `{"number":%d}`, number),
@@ -106,7 +107,6 @@ func stream(t testing.TB, log *Log) jetstream.Stream {
 type recorder struct {
 	mu     sync.Mutex
 	told   []string // "begin", "warm", "lost expired", … in order, without appends
-	base   bridge.Cursor
 	bases  []bridge.Cursor
 	events []*bridge.Event
 	after  []int // number of events when each of told came
@@ -164,14 +164,7 @@ func (r *recorder) awaitEvents(t testing.TB, count int) {
 // awaitTold waits until the sink has been told something.
 func (r *recorder) awaitTold(t testing.TB, what string) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		for _, told := range r.all() {
-			if told == what {
-				return true
-			}
-		}
-		return false
-	}, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return slices.Contains(r.all(), what) }, 20*time.Second, time.Millisecond)
 }
 
 // follow runs a tail until the test, or the function that it returns, ends it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func appendUntilKilled(directory string) {
 	acknowledge := make(chan bridge.Pending, 256)
 	go func() {
 		for number := int(bounds.Newest.Seq) + 1; ; number++ {
-			pending, err := log.Append(context.Background(), newEvent(number), fmt.Sprint(number))
+			pending, err := log.Append(context.Background(), newEvent(number), strconv.Itoa(number))
 			if err != nil {
 				panic(err)
 			}

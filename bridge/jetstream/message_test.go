@@ -61,14 +61,14 @@ func FuzzSubject(f *testing.F) {
 // overWire returns a message's header as a client receives it.
 func overWire(t *testing.T, header nats.Header) nats.Header {
 	t.Helper()
-	wire := "NATS/1.0\r\n"
+	wire := []byte("NATS/1.0\r\n")
 	for name, values := range header {
 		require.Len(t, values, 1)
 		require.NotContains(t, values[0], "\r")
 		require.NotContains(t, values[0], "\n")
-		wire += name + ": " + values[0] + "\r\n"
+		wire = append(wire, name+": "+values[0]+"\r\n"...)
 	}
-	back, err := nats.DecodeHeadersMsg([]byte(wire + "\r\n"))
+	back, err := nats.DecodeHeadersMsg(append(wire, "\r\n"...))
 	require.NoError(t, err)
 	return back
 }

@@ -158,7 +158,7 @@ func decodeReply(data []byte) (*stored, error) {
 	}
 	switch {
 	case reply.Error != nil && reply.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, nil
+		return nil, nil //nolint:nilnil // no message is an answer here, not an error
 	case reply.Error != nil:
 		return nil, unavailable("get message", reply.Error)
 	case reply.Message == nil:

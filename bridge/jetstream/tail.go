@@ -68,7 +68,7 @@ func (l *Log) Tail(ctx context.Context, warm int, sink bridge.Sink) error {
 		}
 		interrupted = true
 		select {
-		case <-time.After(retry/2 + rand.N(retry/2)):
+		case <-time.After(retry/2 + rand.N(retry/2)): //nolint:gosec // a jitter is no secret
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -231,7 +231,7 @@ func (t *tail) receive(ctx context.Context, feed *feed) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 	}
 	return nil
