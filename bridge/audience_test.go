@@ -38,7 +38,7 @@ func TestAudiencesAgainstScan(t *testing.T) {
 				woken = true
 			default:
 			}
-			wanted := reader.sub.matches(&Event{Topic: topic})
+			wanted := matches(&reader.sub, &Event{Topic: topic})
 			assert.Equal(t, wanted, woken, "%v %s", reader.sub.Patterns, topic)
 		}
 	}

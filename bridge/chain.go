@@ -51,15 +51,19 @@ type node struct {
 	chain          ring   // the events of the topic that ends here
 }
 
-// child returns the child for a segment and makes it, behind its siblings, where it is missing.
-func (n *node) child(segment string) *node {
+// nodeBytes is a bound of the memory that a node takes, its entries in maps included, but for its segment.
+const nodeBytes = 512
+
+// child returns the child for a segment. It makes it, behind its siblings, where it is missing, and says how much
+// memory that took.
+func (n *node) child(segment string) (c *node, made int) {
 	if c := n.children[segment]; c != nil {
-		return c
+		return c, 0
 	}
 	if n.children == nil {
 		n.children = map[string]*node{}
 	}
-	c := &node{segment: segment, parent: n, previous: n.last}
+	c = &node{segment: segment, parent: n, previous: n.last}
 	if n.last != nil {
 		n.last.next = c
 	} else {
@@ -67,7 +71,7 @@ func (n *node) child(segment string) *node {
 	}
 	n.last = c
 	n.children[segment] = c
-	return c
+	return c, nodeBytes + len(segment)
 }
 
 // push adds the newest event of the window to the node and moves the node and its ancestors to the front.
@@ -84,13 +88,16 @@ func (n *node) push(event *Event) {
 	}
 }
 
-// prune removes the node and every ancestor that has neither events nor children left.
-func (n *node) prune() {
+// prune removes the node and every ancestor that has neither events nor children left, and says how much memory that
+// frees.
+func (n *node) prune() (freed int) {
 	for n.parent != nil && n.chain.len() == 0 && len(n.children) == 0 {
 		n.unlink()
 		delete(n.parent.children, n.segment)
+		freed += nodeBytes + len(n.segment)
 		n = n.parent
 	}
+	return freed
 }
 
 // unlink takes the node out of the list of its siblings.
@@ -168,30 +175,19 @@ func (h *spanHeap) Pop() any {
 	return last
 }
 
-// merge appends the events of the spans in log order to dst until it holds limit; more tells that it did and that
-// the spans are not exhausted.
-func merge(spans []span, sub *Subscription, limit int, dst []*Event) (events []*Event, more bool) {
+// merge appends the events of the spans to the batch, in log order, until it is full or they are exhausted.
+func merge(spans []span, sub *Subscription, batch *Batch) {
 	if len(spans) == 1 {
-		s := spans[0]
-		for ; s.next < s.chain.len(); s.next++ {
-			if len(dst) == limit {
-				return dst, true
-			}
-			if event := s.event(); sub.accepts(event) {
-				dst = append(dst, event)
+		for s := spans[0]; s.next < s.chain.len(); s.next++ {
+			if !batch.take(s.event(), sub) {
+				return
 			}
 		}
-		return dst, false
+		return
 	}
 	h := spanHeap(spans)
 	heap.Init(&h)
-	for len(h) > 0 {
-		if len(dst) == limit {
-			return dst, true
-		}
-		if event := h[0].event(); sub.accepts(event) {
-			dst = append(dst, event)
-		}
+	for len(h) > 0 && batch.take(h[0].event(), sub) {
 		h[0].next++
 		if h[0].next < h[0].chain.len() {
 			heap.Fix(&h, 0)
@@ -199,7 +195,6 @@ func merge(spans []span, sub *Subscription, limit int, dst []*Event) (events []*
 			heap.Pop(&h)
 		}
 	}
-	return dst, false
 }
 
 func segmentsOf(topic string) iter.Seq[string] { return strings.SplitSeq(topic, "/") }

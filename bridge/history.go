@@ -28,9 +28,9 @@ type historyPage struct {
 	bytes int
 }
 
-// covers reports whether the page has events behind a sequence and misses none between.
+// covers reports whether the page has stored events behind a sequence and misses none between.
 func (p *historyPage) covers(after uint64) bool {
-	return p.after <= after && len(p.Events) > 0 && after < p.Events[len(p.Events)-1].Cursor.Seq
+	return p.after <= after && after < p.Last.Seq
 }
 
 func newHistory(log Log, maxBytes, maxReads int) *history {
@@ -76,7 +76,8 @@ func (h *history) read(ctx context.Context, after, through uint64) (*historyPage
 	if err != nil {
 		return nil, err
 	}
-	page := &historyPage{Page: read, after: after}
+	const overhead = 1 << 10 // of a page without events
+	page := &historyPage{Page: read, after: after, bytes: overhead}
 	for _, event := range read.Events {
 		page.bytes += event.size()
 	}

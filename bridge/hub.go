@@ -44,6 +44,7 @@ type Hub struct {
 	window    *window
 	history   *history
 	audiences audiences
+	lookups   chan struct{} // holds a token for each new reader whose place the log is asked about
 	warm      atomic.Bool
 	heartbeat atomic.Pointer[heartbeat]
 
@@ -51,6 +52,22 @@ type Hub struct {
 	readers  map[string]*Reader // by ID
 	draining bool
 }
+
+// maxLookups is how many new readers may ask the log at once where they begin: a fleet that returns waits in line and
+// leaves publishers their log.
+const maxLookups = 16
+
+// lookUp waits for a turn to ask the log. It must be followed by lookedUp where it returns no error.
+func (h *Hub) lookUp(ctx context.Context) error {
+	select {
+	case h.lookups <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ErrLogUnavailable, ctx.Err())
+	}
+}
+
+func (h *Hub) lookedUp() { <-h.lookups }
 
 // NewHub makes a hub. It serves readers once Run has read the log.
 func NewHub(log Log, settings Settings) *Hub {
@@ -60,6 +77,7 @@ func NewHub(log Log, settings Settings) *Hub {
 		settings: settings,
 		window:   newWindow(settings.WindowEvents, settings.WindowBytes, Cursor{}),
 		history:  newHistory(log, settings.HistoryBytes, settings.HistoryReads),
+		lookups:  make(chan struct{}, maxLookups),
 		readers:  map[string]*Reader{},
 	}
 }

@@ -69,6 +69,9 @@ type Sink interface {
 type Page struct {
 	Events  []*Event
 	Through uint64 // the last sequence that the page covers
+	// Last is the place of the last stored event in the page, also where that one cannot be read and is not among
+	// Events; the zero value where nothing is kept.
+	Last Cursor
 	// FirstKept is the oldest sequence that the log kept after the page was read, where the page has gaps; 0
 	// where it has none. Events before it may be missing from the page because retention dropped them.
 	FirstKept uint64

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Reader is one open subscription: a place in the log and nothing else. New, slow and resuming readers are the same
@@ -20,9 +21,19 @@ type Reader struct {
 	end  chan EndReason // holds the reason for which the hub ends the reader
 
 	place Cursor
-	seen  uint64      // the newest loss that the reader knows of
-	reset ResetReason // to be told by the next Take
+	seen  uint64 // the newest loss that the reader knows of
+	reset *reset // to be told by the next Take
 }
+
+// reset is what a reader has yet to be told. Until it is, the reader stands where it stood, so that one whose
+// connection breaks before is told when it comes back.
+type reset struct {
+	reason ResetReason
+	place  Cursor
+}
+
+// batchBytes bounds the data of a batch, but for its last event: so much may wait for one connection that takes nothing.
+const batchBytes = 64 << 10
 
 // Batch is what a reader receives next.
 type Batch struct {
@@ -32,6 +43,24 @@ type Batch struct {
 	Events []*Event // in log order
 	Place  Cursor   // the place reached behind these events
 	More   bool     // there may be more at once: do not wait
+
+	limit int // of Events
+	bytes int // of their data
+}
+
+// take adds an event if the subscription accepts its type. It returns false when there is no room for it; there is
+// more then.
+func (b *Batch) take(event *Event, sub *Subscription) bool {
+	if !sub.accepts(event) {
+		return true
+	}
+	if len(b.Events) == b.limit || b.bytes >= batchBytes {
+		b.More = true
+		return false
+	}
+	b.Events = append(b.Events, event)
+	b.bytes += len(event.Data)
+	return true
 }
 
 func newReader(hub *Hub, sub Subscription) *Reader {
@@ -44,7 +73,7 @@ func newReader(hub *Hub, sub Subscription) *Reader {
 	}
 }
 
-// Place returns the place that the reader has reached.
+// Place returns the place that the reader has reached; the zero value where it has none until it is told of a reset.
 func (r *Reader) Place() Cursor { return r.place }
 
 // Subscription returns what the reader asked for. It must not be changed.
@@ -67,47 +96,46 @@ func (r *Reader) notify() {
 	}
 }
 
-// Take returns what is new for the reader, at most limit events, and moves its place behind them. It waits for the
-// log where the reader's place is older than the window, for nothing else: a batch without events means that the
-// reader has everything. The events are appended to dst[:0]. The error wraps ErrLogUnavailable, and the reader may
-// try again later.
+// Take returns what is new for the reader, at most limit events and little more than 64 KiB of data, and moves its
+// place behind them. It waits for the log where the reader's place is older than the window, for nothing else. A batch
+// without events of which there is no More means that the reader has everything. The events are appended to dst[:0].
+// The error wraps ErrLogUnavailable, and the reader may try again later.
 func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, error) {
-	if r.reset != "" {
-		return r.takeReset(r.reset, r.place), nil
+	if r.reset != nil {
+		return r.tell(*r.reset), nil
 	}
 	for {
-		events, reached, position := r.hub.window.after(r.place, r.seen, &r.sub, limit, dst[:0])
-		switch position {
+		batch := Batch{Events: dst[:0], limit: limit}
+		switch r.hub.window.after(r.place, r.seen, &r.sub, &batch) {
 		case unsure:
 			loss := r.hub.window.lastLoss()
+			reason := loss.since(r.seen, r.place)
 			r.seen = loss.number
-			if loss.concerns(r.place) {
-				return r.takeReset(loss.reason, loss.base), nil
+			if reason != "" {
+				return r.tell(reset{reason, loss.base}), nil
 			}
 		case behind:
-			batch, err := r.takeOld(ctx, limit, dst[:0])
-			if err != nil || batch.Reset != "" || len(batch.Events) > 0 {
-				return batch, err
-			}
+			return r.takeOld(ctx, batch)
 		default:
-			r.place = reached
-			return Batch{Events: events, Place: reached, More: len(events) == limit}, nil
+			r.place = batch.Place
+			return batch, nil
 		}
 	}
 }
 
-func (r *Reader) takeReset(reason ResetReason, place Cursor) Batch {
-	r.reset = ""
-	r.place = place
-	return Batch{Reset: reason, Place: place, More: true}
+func (r *Reader) tell(told reset) Batch {
+	r.reset = nil
+	r.place = told.place
+	return Batch{Reset: told.reason, Place: told.place, More: true}
 }
 
-// takeOld reads one page of the log. It returns an empty batch when nothing in the page matches; the reader has
-// moved on then all the same.
-func (r *Reader) takeOld(ctx context.Context, limit int, dst []*Event) (Batch, error) {
+// takeOld fills the batch from one page of the log. Where nothing in the page matches, the reader has moved on all the
+// same.
+func (r *Reader) takeOld(ctx context.Context, batch Batch) (Batch, error) {
+	batch.More = true
 	base, _ := r.hub.window.bounds()
 	if r.place.Seq >= base.Seq {
-		return Batch{}, nil // the window moved meanwhile
+		return batch, nil // the window moved meanwhile
 	}
 	page, err := r.hub.history.page(ctx, r.place.Seq, base.Seq)
 	if err != nil {
@@ -118,28 +146,32 @@ func (r *Reader) takeOld(ctx context.Context, limit int, dst []*Event) (Batch, e
 		if err != nil {
 			return Batch{}, err
 		}
-		return r.takeReset(ResetExpired, place), nil
+		return r.tell(reset{ResetExpired, place}), nil
 	}
 	before := r.place
+	reached := page.Last
 	for _, event := range page.Events {
 		if event.Cursor.Seq <= r.place.Seq {
 			continue
 		}
-		if len(dst) == limit {
-			return Batch{Events: dst, Place: r.place, More: true}, nil
+		if r.sub.reads(event.Topic) && !batch.take(event, &r.sub) {
+			reached = r.place
+			break
 		}
 		r.place = event.Cursor
-		if r.sub.matches(event) {
-			dst = append(dst, event)
-		}
 	}
-	if page.Through >= base.Seq && r.place.Seq < base.Seq {
+	switch {
+	case reached.Seq < page.Last.Seq: // the batch is full
+	case page.Through >= base.Seq:
 		r.place = base // the rest up to the window was deleted
+	case page.Last.Seq > r.place.Seq:
+		r.place = page.Last
 	}
 	if r.place == before {
 		return Batch{}, fmt.Errorf("nothing is kept where the window begins: %w", ErrLogUnavailable)
 	}
-	return Batch{Events: dst, Place: r.place, More: true}, nil
+	batch.Place = r.place
+	return batch, nil
 }
 
 // oldestIn returns the place before the oldest event that the log still kept when the page was read.
@@ -149,7 +181,7 @@ func (r *Reader) oldestIn(ctx context.Context, page *historyPage) (Cursor, error
 			return event.Cursor.Before(), nil
 		}
 	}
-	bounds, err := r.hub.log.Bounds(ctx)
+	bounds, err := r.bounds(ctx)
 	return bounds.Oldest, err
 }
 
@@ -163,53 +195,75 @@ func (r *Reader) start(ctx context.Context, from Start) error {
 		r.place = end
 		return nil
 	case startUnknown:
-		r.place, r.reset = end, ResetUnknown
+		r.reset = &reset{ResetUnknown, end}
 		return nil
 	case startCursor:
 		return r.resume(ctx, from.cursor, end)
 	case startEarliest:
-		bounds, err := r.hub.log.Bounds(ctx)
+		bounds, err := r.bounds(ctx)
 		r.place = bounds.Oldest
 		return err
 	default:
-		place, ok := r.hub.window.since(from.time)
-		var err error
-		if !ok {
-			place, err = r.hub.log.Since(ctx, from.time)
-		}
-		if errors.Is(err, ErrCursorExpired) {
-			r.reset, err = ResetExpired, nil
-		}
+		return r.rewind(ctx, from.time)
+	}
+}
+
+// rewind begins with the first event stored at or after t.
+func (r *Reader) rewind(ctx context.Context, t time.Time) error {
+	place, ok := r.hub.window.since(t)
+	if ok {
 		r.place = place
+		return nil
+	}
+	if err := r.hub.lookUp(ctx); err != nil {
 		return err
 	}
+	defer r.hub.lookedUp()
+	place, err := r.hub.log.Since(ctx, t)
+	if errors.Is(err, ErrCursorExpired) {
+		r.reset = &reset{ResetExpired, place}
+		return nil
+	}
+	r.place = place
+	return err
 }
 
 // resume takes up a place that the reader was given earlier, by this bridge or another, or by nobody.
 func (r *Reader) resume(ctx context.Context, place, end Cursor) error {
 	r.place = place
-	var err error
-	switch r.hub.window.locate(place) {
-	case inside:
+	if r.hub.window.holds(place) {
 		return nil
-	case foreign:
-		err = ErrCursorUnknown
-	default:
-		err = r.hub.log.Check(ctx, place)
 	}
+	err := r.check(ctx, place)
 	switch {
 	case errors.Is(err, ErrCursorExpired):
-		bounds, boundsErr := r.hub.log.Bounds(ctx)
-		r.place, r.reset = bounds.Oldest, ResetExpired
-		return boundsErr
+		bounds, err := r.bounds(ctx)
+		r.reset = &reset{ResetExpired, bounds.Oldest}
+		return err
 	case errors.Is(err, ErrCursorAhead):
-		r.place, r.reset = end, ResetAhead
+		r.reset = &reset{ResetAhead, end}
 		return nil
 	case errors.Is(err, ErrCursorUnknown):
-		r.place, r.reset = end, ResetUnknown
+		r.reset = &reset{ResetUnknown, end}
 		return nil
 	}
 	return err
+}
+
+func (r *Reader) check(ctx context.Context, place Cursor) error {
+	if err := r.hub.lookUp(ctx); err != nil {
+		return err
+	}
+	defer r.hub.lookedUp()
+	return r.hub.log.Check(ctx, place)
+}
+
+func (r *Reader) bounds(ctx context.Context) (Bounds, error) {
+	if err := r.hub.lookUp(ctx); err != nil {
+		return Bounds{}, err
+	}
+	defer r.hub.lookedUp()
+	return r.hub.log.Bounds(ctx)
 }
 
 // finish asks the reader's goroutine to end the stream. The first reason counts.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // keptLog is what a log keeps, in memory: the core knows no real one. Sequences may be missing, pages may be cut.
 type keptLog struct {
+	check     func(Cursor) error
 	kept      []*Event
 	firstKept uint64
 	pageMax   int // events in a page; 0: no limit
@@ -43,13 +46,16 @@ func (l *keptLog) Read(_ context.Context, after, through uint64) (Page, error) {
 		if seq < next || seq > through {
 			continue
 		}
-		if l.pageMax > 0 && len(page.Events) == l.pageMax {
-			page.Through = page.Events[len(page.Events)-1].Cursor.Seq
+		if l.pageMax > 0 && page.Last.Seq >= after+uint64(l.pageMax) {
+			page.Through = page.Last.Seq
 			break
 		}
 		gaps = gaps || seq > next
 		next = seq + 1
-		page.Events = append(page.Events, event)
+		page.Last = event.Cursor
+		if event.Topic != unreadable {
+			page.Events = append(page.Events, event)
+		}
 	}
 	if gaps {
 		page.FirstKept = l.firstKept
@@ -68,11 +74,19 @@ func (l *keptLog) Bounds(context.Context) (Bounds, error) {
 	return Bounds{Oldest: oldest, Newest: l.kept[len(l.kept)-1].Cursor}, nil
 }
 
-func (l *keptLog) Check(context.Context, Cursor) error { return nil }
+func (l *keptLog) Check(_ context.Context, place Cursor) error {
+	if l.check == nil {
+		return nil
+	}
+	return l.check(place)
+}
 
 func (l *keptLog) Since(context.Context, time.Time) (Cursor, error) {
 	return Cursor{}, ErrCursorExpired
 }
+
+// unreadable is the topic of stored messages that are no events.
+const unreadable = "unreadable"
 
 func eventAt(seq uint64, topic string) *Event {
 	return &Event{Cursor: Cursor{Seq: seq, Time: int64(seq) * 10}, Topic: topic, Data: []byte("{}")}
@@ -235,6 +249,127 @@ func TestUnavailableHistoryKeepsThePlace(t *testing.T) {
 	log.broken.Store(false)
 	seqs, _ := takeAll(t, reader)
 	assert.Equal(t, sequence(11, 100), seqs)
+}
+
+// TestHistoryWithoutEvents: pieces of the log in which nothing can be read, or nothing is for the reader, are passed one
+// page at a time, so that its stream can tell where it stands.
+func TestHistoryWithoutEvents(t *testing.T) {
+	t.Parallel()
+	for _, topic := range []string{unreadable, "b"} {
+		events := slices.Concat(numberedEvents(10, "a"), numberedEvents(1000, topic)[10:], numberedEvents(1100, "a")[1000:])
+		_, hub := keep(t, 50, events...)
+		reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 10, Time: 100}), "a")
+		for page := range 3 {
+			batch, err := reader.Take(t.Context(), 7, nil)
+			require.NoError(t, err)
+			assert.True(t, batch.More)
+			assert.Empty(t, batch.Events)
+			assert.Equal(t, uint64(256*(page+1)), reader.Place().Seq)
+			assert.Equal(t, reader.Place(), batch.Place)
+		}
+		seqs, resets := takeAll(t, reader)
+		assert.Empty(t, resets)
+		assert.Equal(t, sequence(1001, 1100), seqs)
+	}
+}
+
+// TestResetIsToldBeforeThePlaceMoves: who goes before it was told of a reset comes back with the place it had.
+func TestResetIsToldBeforeThePlaceMoves(t *testing.T) {
+	t.Parallel()
+	old := Cursor{Seq: 1 << 40, Time: 5}
+	for err, want := range map[error]reset{
+		ErrCursorAhead:   {ResetAhead, Cursor{Seq: 100, Time: 1000}},
+		ErrCursorUnknown: {ResetUnknown, Cursor{Seq: 100, Time: 1000}},
+		ErrCursorExpired: {ResetExpired, Cursor{Seq: 0, Time: 9}},
+	} {
+		log, hub := keep(t, 50, numberedEvents(100, "a")...)
+		log.check = func(Cursor) error { return err }
+		reader := subscribeTo(t, hub, StartAfter(old), "a")
+		assert.Equal(t, old, reader.Place(), err)
+		batch, err := reader.Take(t.Context(), 7, nil)
+		require.NoError(t, err)
+		assert.Equal(t, Batch{Reset: want.reason, Place: want.place, More: true}, batch)
+		assert.Equal(t, want.place, reader.Place())
+	}
+	_, hub := keep(t, 50, numberedEvents(100, "a")...)
+	reader := subscribeTo(t, hub, StartUnknown(), "a")
+	assert.True(t, reader.Place().IsZero())
+}
+
+// TestPlacesBeforeEventsResume: the place that a start by time gives is one that its reader can come back to.
+func TestPlacesBeforeEventsResume(t *testing.T) {
+	t.Parallel()
+	log, hub := keep(t, 50, numberedEvents(100, "a")...)
+	log.check = func(Cursor) error { return errors.New("the window knows") }
+	reader := subscribeTo(t, hub, StartSince(time.Unix(0, 899)), "a")
+	again := subscribeTo(t, hub, StartAfter(reader.Place()), "a")
+	seqs, resets := takeAll(t, again)
+	assert.Empty(t, resets)
+	assert.Equal(t, sequence(90, 100), seqs)
+}
+
+// TestRecreatedThenExpired: of two losses that a reader has not been told of, it is told of the one that says more.
+func TestRecreatedThenExpired(t *testing.T) {
+	t.Parallel()
+	_, hub := keep(t, 50, numberedEvents(100, "a")...)
+	reader := subscribeTo(t, hub, StartLatest(), "a")
+	sink := (*hubSink)(hub)
+	sink.Lost(Cursor{Time: 5000}, ResetRecreated)
+	sink.Lost(Cursor{Seq: 20, Time: 5020}, ResetExpired)
+	sink.Append([]*Event{eventAt(21, "a")})
+	seqs, resets := takeAll(t, reader)
+	assert.Equal(t, []ResetReason{ResetRecreated}, resets)
+	assert.Equal(t, sequence(21, 21), seqs)
+}
+
+// TestBatchesAreBoundedInBytes: large events come few at a time.
+func TestBatchesAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	for name, window := range map[string]int{"window": 1000, "log": 1} {
+		events := numberedEvents(100, "a")
+		for _, event := range events {
+			event.Data = make([]byte, 20<<10)
+		}
+		_, hub := keep(t, window, events...)
+		reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 1, Time: 10}), "a")
+		for taken := 1; taken < 97; {
+			batch, err := reader.Take(t.Context(), 64, nil)
+			require.NoError(t, err)
+			assert.True(t, batch.More)
+			assert.Len(t, batch.Events, 4, name)
+			taken += len(batch.Events)
+			assert.Equal(t, uint64(taken), reader.Place().Seq)
+		}
+	}
+}
+
+// TestFewAskTheLogAtOnce: a fleet that comes back with places which the window does not know stands in line.
+func TestFewAskTheLogAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, hub := keep(t, 50, numberedEvents(100, "a")...)
+		var asking, most atomic.Int64
+		log.check = func(Cursor) error {
+			if now := asking.Add(1); now > most.Load() {
+				most.Store(now)
+			}
+			defer asking.Add(-1)
+			time.Sleep(time.Second)
+			return ErrCursorUnknown
+		}
+		var readers sync.WaitGroup
+		for i := range 100 {
+			readers.Go(func() { subscribeTo(t, hub, StartAfter(Cursor{Seq: uint64(i + 1), Time: 1}), "a") })
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		synctest.Wait()
+		_, err := hub.Subscribe(ctx, Subscription{Patterns: mustPatterns(t, "a")}, StartAfter(Cursor{Seq: 1, Time: 1}))
+		require.ErrorIs(t, err, ErrLogUnavailable, "who goes while it waits is not in the way")
+		readers.Wait()
+		assert.Equal(t, int64(maxLookups), most.Load())
+		assert.Equal(t, 100, hub.Readers())
+	})
 }
 
 func TestHistoryIsBounded(t *testing.T) {

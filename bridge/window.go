@@ -42,7 +42,11 @@ func (w *window) lose(base Cursor, reason ResetReason) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.clear(base)
-	w.loss = loss{number: w.loss.number + 1, base: base, reason: reason}
+	w.loss.number++
+	w.loss.base, w.loss.reason = base, reason
+	if reason == ResetRecreated {
+		w.loss.recreated = w.loss.number
+	}
 }
 
 func (w *window) clear(base Cursor) {
@@ -53,14 +57,22 @@ func (w *window) clear(base Cursor) {
 
 // loss says which events a window has lost: those before base, or, when the log was recreated, all there were.
 type loss struct {
-	number uint64 // 1, 2, …; a reader that has seen a lower one has not been told yet
-	base   Cursor
-	reason ResetReason
+	number    uint64 // 1, 2, …; a reader that has seen a lower one has not been told yet
+	recreated uint64 // the number of the newest loss by which the log was recreated; 0: none
+	base      Cursor
+	reason    ResetReason
 }
 
-// concerns reports whether a reader at place has missed something by the loss.
-func (l loss) concerns(place Cursor) bool {
-	return l.reason == ResetRecreated || place.Seq < l.base.Seq
+// since returns why a reader at place, which has seen the losses up to a number, has missed something; "" where it
+// has not. Its place means nothing in a log that was recreated.
+func (l loss) since(seen uint64, place Cursor) ResetReason {
+	switch {
+	case seen < l.recreated:
+		return ResetRecreated
+	case place.Seq < l.base.Seq:
+		return l.reason
+	}
+	return ""
 }
 
 // lastLoss returns the newest loss.
@@ -93,7 +105,7 @@ func (w *window) dropOldest() {
 	node.chain.pop()
 	if node.chain.len() == 0 {
 		delete(w.topics, event.Topic)
-		node.prune()
+		w.bytes -= node.prune()
 	}
 }
 
@@ -104,7 +116,9 @@ func (w *window) node(topic string) *node {
 	}
 	n := w.rootOf(topic)
 	for segment := range segmentsOf(topic) {
-		n = n.child(segment)
+		child, made := n.child(segment)
+		w.bytes += made
+		n = child
 	}
 	w.topics[topic] = n
 	return n
@@ -129,31 +143,30 @@ func (w *window) bounds() (base, end Cursor) {
 type position uint8
 
 const (
-	inside  position = iota // the window holds everything behind the place
-	behind                  // older than the window: the log knows
-	foreign                 // the window shows that no event of this log has that place
-	unsure                  // events were lost since the place was taken
+	inside position = iota // the window holds everything behind the place
+	behind                 // older than the window: the log knows
+	unsure                 // events were lost since the place was taken
 )
 
-// locate tells where a place stands. A place that the window cannot judge, because it is older or newer, or because
-// its event is gone, is for the log to judge: behind.
-func (w *window) locate(place Cursor) position {
+// holds reports whether a place is one of this log, and the window holds everything behind it: it is one of the
+// window's ends, an event's, or was made by [Cursor.Before] of an event. Of any other place the window knows nothing.
+func (w *window) holds(place Cursor) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	switch {
-	case place == w.base || place == w.end:
-		return inside
-	case place.Seq <= w.base.Seq || place.Seq > w.end.Seq:
-		return behind
+	if place == w.base || place == w.end {
+		return true
+	}
+	if place.Seq < w.base.Seq {
+		return false
 	}
 	i, found := w.events.search(place.Seq)
-	if found {
-		if w.events.at(i).Cursor != place {
-			return foreign
-		}
-		return inside
+	if found && w.events.at(i).Cursor == place {
+		return true
 	}
-	return behind
+	if found {
+		i++
+	}
+	return i < w.events.len() && w.events.at(i).Cursor.Before() == place
 }
 
 // since returns the place before the first event stored at or after t, or the end; ok is false where the window does
@@ -172,20 +185,21 @@ func (w *window) since(t time.Time) (place Cursor, ok bool) {
 	return w.events.at(i).Cursor.Before(), true
 }
 
-// after appends to dst the events behind place that the subscription matches, at most limit, in log order. It
-// returns the place reached: the window's end where nothing more matches. Where it returns another position than
+// after appends to the batch the events behind place that the subscription matches, in log order, until it is full,
+// and sets the place reached: the window's end where nothing more matches. Where it returns another position than
 // inside it appends nothing: behind, where the window does not reach back to the place, and unsure, where there was
 // a loss since the one numbered seen.
-func (w *window) after(place Cursor, seen uint64, sub *Subscription, limit int, dst []*Event) ([]*Event, Cursor, position) {
+func (w *window) after(place Cursor, seen uint64, sub *Subscription, batch *Batch) position {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
+	batch.Place = place
 	switch {
 	case w.loss.number != seen:
-		return dst, place, unsure
+		return unsure
 	case place.Seq < w.base.Seq:
-		return dst, place, behind
+		return behind
 	case place.Seq >= w.end.Seq: // ahead of this replica's tail: it waits
-		return dst, place, inside
+		return inside
 	}
 	var few [8]span // most readers have one topic
 	spans := few[:0]
@@ -199,11 +213,11 @@ func (w *window) after(place Cursor, seen uint64, sub *Subscription, limit int, 
 	if len(sub.Patterns) > 1 {
 		spans = distinct(spans)
 	}
-	dst, more := merge(spans, sub, limit, dst)
-	if more {
-		return dst, dst[len(dst)-1].Cursor, inside
+	merge(spans, sub, batch)
+	if batch.Place = w.end; batch.More {
+		batch.Place = batch.Events[len(batch.Events)-1].Cursor
 	}
-	return dst, w.end, inside
+	return inside
 }
 
 // distinct removes the chains that several patterns led to.

@@ -21,6 +21,10 @@ func mustPatterns(t testing.TB, texts ...string) []Pattern {
 	return patterns
 }
 
+func matches(sub *Subscription, event *Event) bool {
+	return sub.reads(event.Topic) && sub.accepts(event)
+}
+
 func randomTopic(random *rand.Rand) string {
 	segments := make([]string, 1+random.IntN(4))
 	for i := range segments {
@@ -75,18 +79,18 @@ func TestWindowAfterAgainstScan(t *testing.T) {
 			limit := 1 + random.IntN(50)
 			var want []*Event
 			for _, event := range kept {
-				if event.Cursor.Seq > place.Seq && sub.matches(event) {
+				if event.Cursor.Seq > place.Seq && matches(sub, event) {
 					want = append(want, event)
 				}
 			}
-			got, reached, position := w.after(place, 0, sub, limit, nil)
-			require.Equal(t, inside, position)
-			if len(want) > limit {
-				want = want[:limit]
-			}
-			require.Equal(t, want, got)
-			if len(got) < limit {
-				assert.Equal(t, max(end.Seq, place.Seq), max(reached.Seq, place.Seq))
+			batch := Batch{limit: limit}
+			require.Equal(t, inside, w.after(place, 0, sub, &batch))
+			require.Equal(t, want[:min(limit, len(want))], batch.Events)
+			if len(want) <= limit {
+				assert.Equal(t, end.Seq, max(batch.Place.Seq, place.Seq))
+			} else {
+				assert.True(t, batch.More)
+				assert.Equal(t, want[limit-1].Cursor, batch.Place)
 			}
 		}
 	}
@@ -125,28 +129,50 @@ func TestWindowBoundsBytes(t *testing.T) {
 	assert.Equal(t, 6, w.events.len())
 }
 
-func TestWindowLocate(t *testing.T) {
+func TestWindowHolds(t *testing.T) {
 	t.Parallel()
 	base := Cursor{Seq: 10, Time: 100}
 	w := newWindow(10, 1<<20, base)
-	assert.Equal(t, inside, w.locate(base))
+	assert.True(t, w.holds(base))
 	w.append([]*Event{{Cursor: Cursor{Seq: 11, Time: 110}, Topic: "a"}, {Cursor: Cursor{Seq: 13, Time: 130}, Topic: "a"}})
-	for _, test := range []struct {
-		place Cursor
-		want  position
-	}{
-		{base, inside},
-		{Cursor{Seq: 11, Time: 110}, inside},
-		{Cursor{Seq: 13, Time: 130}, inside},
-		{Cursor{Seq: 11, Time: 111}, foreign},
-		{Cursor{Seq: 13, Time: 129}, foreign},
-		{Cursor{Seq: 12, Time: 120}, behind}, // deleted: the log knows its neighbours
-		{Cursor{Seq: 10, Time: 99}, behind},
-		{Cursor{Seq: 9, Time: 90}, behind},
-		{Cursor{Seq: 14, Time: 140}, behind},
+	for place, want := range map[Cursor]bool{
+		base:                    true,
+		{Seq: 11, Time: 110}:    true,
+		{Seq: 13, Time: 130}:    true,
+		{Seq: 10, Time: 109}:    true, // made by Before, of the first
+		{Seq: 12, Time: 129}:    true, // likewise, of the one behind a deleted event
+		{Seq: 11, Time: 111}:    false,
+		{Seq: 13, Time: 129}:    false,
+		{Seq: 12, Time: 120}:    false, // deleted: the log knows its neighbours
+		{Seq: 11, Time: 129}:    false,
+		{Seq: 10, Time: 99}:     false,
+		{Seq: 9, Time: 90}:      false,
+		{Seq: 14, Time: 140}:    false,
+		{Seq: 0, Time: 99}:      false,
+		{Seq: 1 << 63, Time: 1}: false,
 	} {
-		assert.Equal(t, test.want, w.locate(test.place), "%v", test.place)
+		assert.Equal(t, want, w.holds(place), "%v", place)
 	}
+}
+
+// TestWindowCountsTopics: what topics cost beside their events is bounded too, and given back.
+func TestWindowCountsTopics(t *testing.T) {
+	t.Parallel()
+	w := newWindow(1<<20, 1<<20, Cursor{Time: 1})
+	seq := uint64(0)
+	store := func(topic string) {
+		seq++
+		w.append([]*Event{{Cursor: Cursor{Seq: seq, Time: int64(seq)}, Topic: topic}})
+	}
+	for i := range 2000 {
+		store(strings.Repeat(fmt.Sprintf("%d/", i), MaxTopicSegments-1) + "z")
+	}
+	long := w.events.len()
+	for range 4000 {
+		store("a")
+	}
+	assert.Less(t, long*8, w.events.len(), "a topic of 16 segments costs 16 nodes")
+	assert.Equal(t, w.events.len()*w.events.newest().size()+nodeBytes+1, w.bytes)
 }
 
 func BenchmarkWindowAppend(b *testing.B) {
@@ -178,9 +204,10 @@ func BenchmarkWindowAfter(b *testing.B) {
 			dst := make([]*Event, 0, 16)
 			b.ReportAllocs()
 			for b.Loop() {
-				events, _, _ := w.after(Cursor{Seq: last.Cursor.Seq - 1}, 0, sub, 16, dst[:0])
-				if len(events) != 1 {
-					b.Fatal(len(events))
+				batch := Batch{Events: dst[:0], limit: 16}
+				w.after(Cursor{Seq: last.Cursor.Seq - 1}, 0, sub, &batch)
+				if len(batch.Events) != 1 {
+					b.Fatal(len(batch.Events))
 				}
 			}
 		})

@@ -49,6 +49,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "", "use GET")
 		return
 	}
+	if r.ContentLength != 0 { // a hang-up is noticed only behind the end of a body
+		refuse(w, http.StatusBadRequest, "", "this request has a body: send none")
+		return
+	}
 	accept := parseAccept(r)
 	if !accept.stream {
 		refuse(w, http.StatusNotAcceptable, "", "this is an event stream: send Accept: text/event-stream, or none")

@@ -52,12 +52,12 @@ func (s *stream) run(ctx context.Context) error {
 	}
 	for {
 		batch, err := s.reader.Take(ctx, batchLimit, s.events)
-		var retry <-chan time.Time
+		wake, retry := s.reader.Wake(), (<-chan time.Time)(nil)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			retry = time.After(logRetry)
+			wake, retry = nil, time.After(logRetry) // new events do not bring the log back
 		default:
 			if err := s.deliver(batch); err != nil {
 				return err
@@ -68,7 +68,10 @@ func (s *stream) run(ctx context.Context) error {
 				return err
 			}
 		}
-		ended, err := s.wait(ctx, batch.More, retry)
+		if batch.More {
+			wake = ready
+		}
+		ended, err := s.wait(ctx, wake, retry)
 		if ended || err != nil {
 			return err
 		}
@@ -95,22 +98,29 @@ func (s *stream) deliver(batch bridge.Batch) error {
 	return s.flush()
 }
 
-// wait returns when there may be something to take or a heartbeat is due; at once when more is known to be there. It
-// sends the farewell of a stream that the hub ends.
-func (s *stream) wait(ctx context.Context, more bool, retry <-chan time.Time) (ended bool, err error) {
-	if more {
-		select {
-		case reason := <-s.reader.Ended():
-			return true, s.send(reconnectFrame(s.reader.Place(), reason))
-		default:
-			return false, nil
-		}
-	}
+// ready is a wake-up that is there at once.
+var ready = func() <-chan struct{} {
+	closed := make(chan struct{})
+	close(closed)
+	return closed
+}()
+
+// wait returns when there may be something to take or a heartbeat is due. It sends the farewell of a stream that the
+// hub ends, which comes before all else.
+func (s *stream) wait(ctx context.Context, wake <-chan struct{}, retry <-chan time.Time) (ended bool, err error) {
 	select {
-	case <-s.reader.Wake():
-	case <-retry:
+	case reason := <-s.reader.Ended():
+		return true, s.send(reconnectFrame(s.reader.Place(), reason))
 	case <-s.beat.C:
 		s.due = true // after one more look, so that the heartbeat carries the newest place
+		return false, nil
+	default:
+	}
+	select {
+	case <-wake:
+	case <-retry:
+	case <-s.beat.C:
+		s.due = true
 	case reason := <-s.reader.Ended():
 		return true, s.send(reconnectFrame(s.reader.Place(), reason))
 	case <-ctx.Done():

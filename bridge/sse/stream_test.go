@@ -31,6 +31,8 @@ type memoryLog struct {
 	sink   bridge.Sink
 	events []*bridge.Event
 	broken bool
+	reads  int
+	slow   time.Duration // a read takes
 }
 
 func (l *memoryLog) Append(context.Context, *bridge.Event, string) (bridge.Pending, error) {
@@ -66,13 +68,22 @@ func (l *memoryLog) setBroken(broken bool) {
 	l.broken = broken
 }
 
-func (l *memoryLog) Read(_ context.Context, after, through uint64) (bridge.Page, error) {
+func (l *memoryLog) Read(ctx context.Context, after, through uint64) (bridge.Page, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reads++
+	if l.slow > 0 {
+		select {
+		case <-time.After(l.slow):
+		case <-ctx.Done():
+			return bridge.Page{}, bridge.ErrLogUnavailable
+		}
+	}
 	if l.broken {
 		return bridge.Page{}, bridge.ErrLogUnavailable
 	}
-	return bridge.Page{Events: l.events[after:through], Through: through}, nil
+	events := l.events[after:through]
+	return bridge.Page{Events: events, Through: through, Last: events[len(events)-1].Cursor}, nil
 }
 
 func (l *memoryLog) Bounds(context.Context) (bridge.Bounds, error) {
@@ -160,7 +171,18 @@ type stream struct {
 
 func (b *bench) open(t *testing.T, query string) *stream {
 	t.Helper()
-	response, err := b.client.Get("http://bridge/v1/events?" + query)
+	return b.openAfter(t, "", query)
+}
+
+// openAfter opens a stream with a Last-Event-ID.
+func (b *bench) openAfter(t *testing.T, id, query string) *stream {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, "http://bridge/v1/events?"+query, nil)
+	require.NoError(t, err)
+	if id != "" {
+		request.Header.Set("Last-Event-ID", id)
+	}
+	response, err := b.client.Do(request)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	s := &stream{body: response.Body}
@@ -303,15 +325,19 @@ func TestReaderWaitsForTheLog(t *testing.T) {
 		b.log.setBroken(true)
 		s := b.open(t, "topic=a&format=json&since="+first.String())
 		_, _ = s.take()
-		time.Sleep(20 * time.Second)
+		for range 2000 {
+			b.log.store("a")
+			time.Sleep(10 * time.Millisecond)
+		}
 		lines, ended := s.take()
 		assert.False(t, ended)
+		assert.InDelta(t, 20, b.log.reads, 2, "it asks again once a second, whatever is published")
 		assert.Contains(t, lines, "event: ssebridge.heartbeat")
 		assert.Equal(t, "id: "+first.String(), lines[0], "still at its place")
 		b.log.setBroken(false)
 		time.Sleep(1001 * time.Millisecond)
 		lines, _ = s.take()
-		assert.Len(t, lines, 9*3, "%v", lines)
+		assert.Len(t, lines, 2009*3)
 	})
 }
 
@@ -335,6 +361,67 @@ func TestStalledReaderIsClosed(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, 1, b.hub.Readers(), "the stalled one is closed")
 	})
+}
+
+// TestHeartbeatsWhileReadingTheLog: a reader for which nothing is in a long piece of the log is not silent.
+func TestHeartbeatsWhileReadingTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
+		for range 256 * 100 {
+			b.log.store("elsewhere")
+		}
+		b.log.slow = time.Second
+		s := b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+		_, _ = s.take()
+		time.Sleep(90 * time.Second)
+		lines, ended := s.take()
+		assert.False(t, ended)
+		assert.InDelta(t, 6, len(lines)/3, 2, "%v", lines)
+		place, err := bridge.ParseCursor(strings.TrimPrefix(lines[len(lines)-3], "id: "))
+		require.NoError(t, err)
+		assert.Greater(t, place.Seq, uint64(256*60), "with the place that it has passed")
+	})
+}
+
+// TestEndWhileReadingTheLog: the hub ends a reader that is busy too.
+func TestEndWhileReadingTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
+		for range 256 * 100 {
+			b.log.store("elsewhere")
+		}
+		b.log.slow = time.Second
+		s := b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+		b.hub.Drain()
+		time.Sleep(1100 * time.Millisecond)
+		lines, ended := s.take()
+		assert.True(t, ended)
+		assert.Contains(t, lines, `data: {"reason":"drain"}`)
+	})
+}
+
+// TestResetKeepsTheIDUntilItIsTold: a browser that is cut off between the head and the reset comes back with its old id.
+func TestResetKeepsTheIDUntilItIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, bridge.Settings{})
+		end := b.log.store("a").String()
+		lines, _ := b.openAfter(t, "garbage", "topic=a").take()
+		require.Len(t, lines, 5)
+		assert.Equal(t, "event: ssebridge.open", lines[0], "no id: the browser keeps what it has")
+		assert.Equal(t, []string{"id: " + end, "event: ssebridge.reset", `data: {"reason":"unknown"}`}, lines[2:])
+	})
+}
+
+func TestRequestWithBody(t *testing.T) {
+	t.Parallel()
+	handler := sse.NewHandler(sse.Config{Hub: bridge.NewHub(&memoryLog{}, bridge.Settings{})})
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", strings.NewReader("body")))
+	assert.Equal(t, http.StatusBadRequest, recorder.Code)
+	assert.Contains(t, recorder.Body.String(), "body")
 }
 
 func TestClosedByDefault(t *testing.T) {
