@@ -41,6 +41,7 @@ func (l *Log) Read(ctx context.Context, after, through uint64) (bridge.Page, err
 	for _, message := range messages {
 		gaps = gaps || message.seq != last+1
 		last = message.seq
+		page.Last = message.cursor()
 		event, err := message.event(l.config.Prefix)
 		if err != nil {
 			l.skip(message, err)

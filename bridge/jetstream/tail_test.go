@@ -365,6 +365,13 @@ func TestTailSkipsWhatIsNoEvent(t *testing.T) {
 	require.Len(t, page.Events, 2)
 	require.Equal(t, own.Cursor.Seq, page.Through)
 	require.Zero(t, page.FirstKept, "a skipped message is no gap")
+	require.Equal(t, own.Cursor, page.Last)
+
+	page, err = log.Read(t.Context(), 0, 3)
+	require.NoError(t, err)
+	require.Empty(t, page.Events)
+	require.Equal(t, uint64(3), page.Last.Seq, "a place behind what is skipped")
+	require.NoError(t, log.Check(t.Context(), page.Last))
 }
 
 func TestTailEndsWhileUnavailable(t *testing.T) {
