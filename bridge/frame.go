@@ -16,6 +16,7 @@ const (
 	EventHeartbeat = "ssebridge.heartbeat" // nothing else to say; the id is the place reached
 	EventReset     = "ssebridge.reset"     // what was asked for is no longer kept; what follows does so from the id
 	EventReconnect = "ssebridge.reconnect" // the bridge ends the stream: come back
+	EventExpired   = "ssebridge.expired"   // the stream ends because the caller's identity has: renew it, then come back
 )
 
 // AppendFrame appends one SSE event to dst: "id:", "event:" where name is not empty, and one "data:" line. No

@@ -12,8 +12,9 @@ import (
 // Config is what a Handler needs. The zero value of an optional field stands for its default.
 type Config struct {
 	Hub *bridge.Hub
-	// Allow says whether a request may read what it asks for. Nil allows nothing.
-	Allow     func(*http.Request, *bridge.Subscription) bool
+	// Authorize says until when a request may read what it asks for; the zero time is without end. The error is
+	// a *Refusal. Nil refuses everything.
+	Authorize func(*http.Request, *bridge.Subscription) (until time.Time, err error)
 	Logger    *slog.Logger
 	Heartbeat time.Duration // mean time between heartbeats of a silent stream. Defaults to 15 s.
 	Stall     time.Duration // a reader that takes no byte for so long is closed. Defaults to 60 s.
@@ -26,8 +27,10 @@ type Handler struct {
 
 // NewHandler makes a handler.
 func NewHandler(config Config) *Handler {
-	if config.Allow == nil {
-		config.Allow = func(*http.Request, *bridge.Subscription) bool { return false }
+	if config.Authorize == nil {
+		config.Authorize = func(*http.Request, *bridge.Subscription) (time.Time, error) {
+			return time.Time{}, &Refusal{Status: http.StatusForbidden, Detail: "nobody may read anything here"}
+		}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -63,8 +66,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, param.param, param.Error())
 		return
 	}
-	if !h.config.Allow(r, &req.sub) {
-		refuse(w, http.StatusForbidden, "", "you may not read these topics")
+	until, err := h.config.Authorize(r, &req.sub)
+	if err != nil {
+		h.deny(w, r, accept, err)
 		return
 	}
 	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start)
@@ -73,7 +77,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer reader.Close()
-	h.stream(w, r, reader)
+	h.stream(w, r, reader, until)
+}
+
+// deny answers a request that Authorize has refused.
+func (h *Handler) deny(w http.ResponseWriter, r *http.Request, accept acceptance, err error) {
+	refusal := (*Refusal)(nil)
+	switch {
+	case !errors.As(err, &refusal):
+		h.config.Logger.ErrorContext(r.Context(), "authorize", "error", err)
+		refuse(w, http.StatusForbidden, "", "you may not read these topics")
+	case refusal.Status == http.StatusServiceUnavailable:
+		postpone(w, accept, bridge.EndUnavailable, refusal.Detail)
+	default:
+		if refusal.Challenge != "" {
+			w.Header().Set("WWW-Authenticate", refusal.Challenge)
+		}
+		refuse(w, refusal.Status, "", refusal.Detail)
+	}
 }
 
 // postpone answers a request for which the hub has no reader now.

@@ -20,6 +20,16 @@ type problem struct {
 	Reason    string `json:"reason,omitempty"`
 }
 
+// Refusal is why a caller may not read.
+type Refusal struct { //nolint:errname // the field's word, as in refuse
+	Status    int    // 401 or 403; 503 where the caller's identity cannot be checked now
+	Detail    string // what the caller may know of it
+	Challenge string // WWW-Authenticate, for 401 (RFC 9110, section 11.6.1)
+}
+
+// Error returns the detail.
+func (r *Refusal) Error() string { return r.Detail }
+
 // refuse answers a request that will not succeed as it is.
 func refuse(w http.ResponseWriter, status int, parameter, detail string) {
 	writeProblem(w, problem{Status: status, Detail: detail, Parameter: parameter})

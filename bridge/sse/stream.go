@@ -2,6 +2,7 @@ package sse
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -27,18 +28,30 @@ type stream struct {
 	events []*bridge.Event
 }
 
-// stream serves a reader until it ends.
-func (h *Handler) stream(w http.ResponseWriter, r *http.Request, reader *bridge.Reader) {
+// errExpired ends a stream whose caller's identity has expired.
+var errExpired = errors.New("the caller's identity has expired")
+
+// stream serves a reader until it ends; until is when its caller's identity does, if it is not zero.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request, reader *bridge.Reader, until time.Time) {
+	ctx := r.Context()
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, until, errExpired)
+		defer cancel()
+	}
 	writeHead(w)
 	s := &stream{
 		hub:    h.config.Hub,
 		reader: reader,
-		out:    newResponseWriter(w, h.config.Stall),
+		out:    newResponseWriter(w, h.config.Stall, until),
 		mean:   h.config.Heartbeat,
 		beat:   time.NewTimer(jitter(h.config.Heartbeat)),
 	}
 	defer s.beat.Stop()
-	err := s.run(r.Context())
+	err := s.run(ctx)
+	if errors.Is(err, errExpired) {
+		err = s.send(bridge.AppendNotice(nil, reader.Place(), bridge.EventExpired, "reason", "token"))
+	}
 	h.config.Logger.DebugContext(r.Context(), "stream ended", "reader", reader.ID, "error", err)
 }
 
@@ -55,7 +68,7 @@ func (s *stream) run(ctx context.Context) error {
 		wake, retry := s.reader.Wake(), (<-chan time.Time)(nil)
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return context.Cause(ctx)
 		case err != nil:
 			wake, retry = nil, time.After(logRetry) // new events do not bring the log back
 		default:
@@ -124,7 +137,7 @@ func (s *stream) wait(ctx context.Context, wake <-chan struct{}, retry <-chan ti
 	case reason := <-s.reader.Ended():
 		return true, s.send(reconnectFrame(s.reader.Place(), reason))
 	case <-ctx.Done():
-		return true, ctx.Err()
+		return true, context.Cause(ctx)
 	}
 	return false, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -115,7 +116,13 @@ func newBench(t *testing.T, settings bridge.Settings) *bench {
 	hub := bridge.NewHub(log, settings)
 	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: sse.NewHandler(sse.Config{
-		Hub: hub, Allow: func(*http.Request, *bridge.Subscription) bool { return true },
+		Hub: hub,
+		Authorize: func(r *http.Request, _ *bridge.Subscription) (until time.Time, err error) {
+			if life, err := time.ParseDuration(r.Header.Get("Life")); err == nil {
+				until = time.Now().Add(life)
+			}
+			return until, nil
+		},
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { _ = server.Serve(listener) }()
@@ -171,17 +178,14 @@ type stream struct {
 
 func (b *bench) open(t *testing.T, query string) *stream {
 	t.Helper()
-	return b.openAfter(t, "", query)
+	return b.openWith(t, nil, query)
 }
 
-// openAfter opens a stream with a Last-Event-ID.
-func (b *bench) openAfter(t *testing.T, id, query string) *stream {
+func (b *bench) openWith(t *testing.T, header http.Header, query string) *stream {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, "http://bridge/v1/events?"+query, nil)
 	require.NoError(t, err)
-	if id != "" {
-		request.Header.Set("Last-Event-ID", id)
-	}
+	maps.Copy(request.Header, header)
 	response, err := b.client.Do(request)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -408,7 +412,7 @@ func TestResetKeepsTheIDUntilItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, bridge.Settings{})
 		end := b.log.store("a").String()
-		lines, _ := b.openAfter(t, "garbage", "topic=a").take()
+		lines, _ := b.openWith(t, http.Header{"Last-Event-Id": {"garbage"}}, "topic=a").take()
 		require.Len(t, lines, 5)
 		assert.Equal(t, "event: ssebridge.open", lines[0], "no id: the browser keeps what it has")
 		assert.Equal(t, []string{"id: " + end, "event: ssebridge.reset", `data: {"reason":"unknown"}`}, lines[2:])
@@ -430,4 +434,88 @@ func TestClosedByDefault(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", nil))
 	assert.Equal(t, http.StatusForbidden, recorder.Code)
+}
+
+// TestDenied: what Authorize says is what the caller gets; a caller who may come back gets a stream that says so.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err              error
+		status           int
+		challenge, wants string
+	}{
+		"identity": {
+			&sse.Refusal{Status: 401, Detail: "the token has expired", Challenge: `Bearer error="invalid_token"`},
+			401, `Bearer error="invalid_token"`, "the token has expired",
+		},
+		"rule":    {&sse.Refusal{Status: 403, Detail: "no"}, 403, "", `"detail":"no"`},
+		"bug":     {errors.New("secret"), 403, "", "you may not read"},
+		"not now": {&sse.Refusal{Status: 503, Detail: "keys"}, 200, "", "event: ssebridge.reconnect\ndata: {\"reason\":\"unavailable\"}\n\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler := sse.NewHandler(sse.Config{
+				Hub:       bridge.NewHub(&memoryLog{}, bridge.Settings{}),
+				Authorize: func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, test.err },
+			})
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", nil))
+			assert.Equal(t, test.status, recorder.Code)
+			assert.Equal(t, test.challenge, recorder.Header().Get("WWW-Authenticate"))
+			assert.Contains(t, recorder.Body.String(), test.wants)
+			assert.NotContains(t, recorder.Body.String(), "secret")
+		})
+	}
+}
+
+// TestExpiry: a stream ends with its caller's identity, whatever it is doing then.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, bridge.Settings{})
+			s := b.openWith(t, http.Header{"Life": {"1h"}}, "topic=a")
+			time.Sleep(time.Hour - time.Second)
+			_, ended := s.take()
+			assert.False(t, ended)
+			last := b.log.store("a")
+			_, _ = s.take()
+			time.Sleep(time.Second)
+			lines, ended := s.take()
+			assert.True(t, ended)
+			assert.Equal(t, []string{"id: " + last.String(), "event: ssebridge.expired", `data: {"reason":"token"}`}, lines)
+			assert.Zero(t, b.hub.Readers())
+		})
+	})
+	t.Run("reading the log", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
+			for range 256 * 100 {
+				b.log.store("elsewhere")
+			}
+			b.log.slow = time.Hour
+			s := b.openWith(t, http.Header{"Life": {"1m"}}, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+			time.Sleep(time.Minute)
+			lines, ended := s.take()
+			assert.True(t, ended)
+			assert.Contains(t, lines, "event: ssebridge.expired")
+		})
+	})
+	t.Run("stalled", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, bridge.Settings{})
+			conn := b.dial()
+			defer conn.Close()
+			_, err := io.WriteString(conn, "GET /v1/events?topic=a HTTP/1.1\r\nHost: bridge\r\nLife: 10s\r\n\r\n")
+			require.NoError(t, err)
+			synctest.Wait()
+			assert.Equal(t, 1, b.hub.Readers())
+			time.Sleep(11 * time.Second)
+			synctest.Wait()
+			assert.Zero(t, b.hub.Readers())
+		})
+	})
 }

@@ -18,14 +18,23 @@ type responseWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
-	allowed int // bytes that may still be written under the deadline that is set
+	end     time.Time // no deadline is later, unless it is zero
+	allowed int       // bytes that may still be written under the deadline that is set
 }
 
 // piece is how much a reader must take within one stall time: far less than any reader that is alive does.
 const piece = 16 << 10
 
-func newResponseWriter(w http.ResponseWriter, stall time.Duration) *responseWriter {
-	return &responseWriter{w: w, control: http.NewResponseController(w), stall: stall}
+// farewell is how long a reader may take for what it is told at the end.
+const farewell = 500 * time.Millisecond
+
+// newResponseWriter makes a writer whose writes fail after stall, and soon after until where that is not zero.
+func newResponseWriter(w http.ResponseWriter, stall time.Duration, until time.Time) *responseWriter {
+	rw := &responseWriter{w: w, control: http.NewResponseController(w), stall: stall}
+	if !until.IsZero() {
+		rw.end = until.Add(farewell)
+	}
+	return rw
 }
 
 func (rw *responseWriter) Write(frame []byte) error {
@@ -60,5 +69,9 @@ func (rw *responseWriter) Flush() error {
 // extend gives the next piece its own deadline.
 func (rw *responseWriter) extend() error {
 	rw.allowed = piece
-	return rw.control.SetWriteDeadline(time.Now().Add(rw.stall))
+	deadline := time.Now().Add(rw.stall)
+	if !rw.end.IsZero() && rw.end.Before(deadline) {
+		deadline = rw.end
+	}
+	return rw.control.SetWriteDeadline(deadline)
 }

@@ -107,11 +107,11 @@ func (o *options) allowPublish() func(context.Context, string, string) bool {
 	return func(context.Context, string, string) bool { return true }
 }
 
-func (o *options) allowSubscribe() func(*http.Request, *bridge.Subscription) bool {
+func (o *options) authorizeReaders() func(*http.Request, *bridge.Subscription) (time.Time, error) {
 	if !o.dev {
 		return nil
 	}
-	return func(*http.Request, *bridge.Subscription) bool { return true }
+	return func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, nil }
 }
 
 // listen opens the listeners, so that an address in use is found out before anything else happens.
@@ -139,7 +139,7 @@ func (p *program) openLog(ctx context.Context, options options) (err error) {
 
 func (p *program) serve(options options) {
 	out := options.sse
-	out.Hub, out.Allow, out.Logger = p.hub, options.allowSubscribe(), p.logger
+	out.Hub, out.Authorize, out.Logger = p.hub, options.authorizeReaders(), p.logger
 	public := http.NewServeMux()
 	public.Handle("/v1/events", sse.NewHandler(out))
 	if options.dev {
