@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"testing"
@@ -56,7 +55,7 @@ func FuzzParseRequest(f *testing.F) {
 		}, time.Now())
 		if err != nil {
 			param := (*paramError)(nil)
-			require.True(t, errors.As(err, &param))
+			require.ErrorAs(t, err, &param)
 			assert.NotEmpty(t, param.text)
 			return
 		}
