@@ -116,9 +116,8 @@ type frame struct {
 
 // eventStream is an open subscription. One goroutine reads it.
 type eventStream struct {
-	header http.Header
-	body   io.ReadCloser
-	lines  *bufio.Reader
+	body  io.ReadCloser
+	lines *bufio.Reader
 }
 
 // subscribe opens a stream; query is what follows the question mark.
@@ -131,9 +130,13 @@ func subscribe(t *testing.T, base, query, lastEventID string) *eventStream {
 		}
 	})
 	require.Equal(t, http.StatusOK, response.StatusCode)
-	s := &eventStream{header: response.Header, body: response.Body, lines: bufio.NewReader(response.Body)}
+	s := newEventStream(response.Body)
 	t.Cleanup(s.close)
 	return s
+}
+
+func newEventStream(body io.ReadCloser) *eventStream {
+	return &eventStream{body: body, lines: bufio.NewReader(body)}
 }
 
 func get(t *testing.T, address string, change func(*http.Request)) *http.Response {

@@ -155,6 +155,8 @@ func (p *program) serve(options options) {
 		Descriptors: p.types,
 		Extensions:  p.types,
 	})
+	p.public.capSendBuffers(publicSendBuffer)
+	p.public.writeTimeout, p.ops.writeTimeout = publicWriteTimeout, opsWriteTimeout
 	p.public.serve(public, p.logger, p.failed)
 	p.internal.serve(internal, p.logger, p.failed)
 	p.ops.serve(p.opsHandler(), p.logger, p.failed)

@@ -9,10 +9,23 @@ import (
 	"time"
 )
 
+const (
+	// 64 topics of 512 bytes, percent-encoded throughout, take 96 KiB.
+	maxHeaderBytes = 128 << 10
+	// The kernel holds up to 4 MiB for a reader that takes nothing, unless it is told otherwise. It doubles the number,
+	// for its own bookkeeping.
+	publicSendBuffer = 64 << 10
+	// Event streams set a deadline for each write instead.
+	publicWriteTimeout = time.Minute
+	opsWriteTimeout    = 5 * time.Minute // a profile is taken while its answer is written
+)
+
 // server is one listener and what answers there: HTTP/1.1, and HTTP/2 in cleartext (h2c, prior knowledge).
 type server struct {
 	listener net.Listener
 	http     *http.Server
+
+	writeTimeout time.Duration // of an answer, from its request on; 0: none
 }
 
 // listen opens a listener for a flag's address and returns the URL under which it is reached from this machine.
@@ -39,8 +52,9 @@ func (s *server) serve(handler http.Handler, logger *slog.Logger, failed chan<- 
 		Handler:           handler,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      s.writeTimeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: 30 * time.Second, // a peer that has vanished is noticed
@@ -52,6 +66,25 @@ func (s *server) serve(handler http.Handler, logger *slog.Logger, failed chan<- 
 			failed <- err
 		}
 	}()
+}
+
+// capSendBuffers bounds what the kernel holds for each connection that has not taken it yet.
+func (s *server) capSendBuffers(bytes int) {
+	s.listener = &cappedListener{Listener: s.listener, bytes: bytes}
+}
+
+type cappedListener struct {
+	net.Listener
+
+	bytes int
+}
+
+func (l *cappedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(l.bytes) // fails only for a connection that has gone already
+	}
+	return conn, err
 }
 
 // shutdown takes no more connections and returns when the open ones have ended, or cuts them when ctx ends.

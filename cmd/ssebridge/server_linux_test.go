@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+)
+
+// queued returns how many bytes the kernel holds at the bridge's end of a connection: the tx_queue of /proc/net/tcp.
+func queued(t *testing.T, client net.Conn) int {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	require.NoError(t, err)
+	port := func(addr net.Addr) string {
+		return fmt.Sprintf(":%04X", addr.(*net.TCPAddr).Port) //nolint:forcetypeassert // panics in a test
+	}
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !strings.HasSuffix(fields[1], port(client.RemoteAddr())) || !strings.HasSuffix(fields[2], port(client.LocalAddr())) {
+			continue
+		}
+		sending, _, _ := strings.Cut(fields[4], ":")
+		bytes, err := strconv.ParseInt(sending, 16, 64)
+		require.NoError(t, err)
+		return int(bytes)
+	}
+	require.Fail(t, "no such connection")
+	return 0
+}
+
+// TestStalledReaderCostsLittleKernelMemory: a reader that has read fast, for which the kernel would hold megabytes, and
+// then takes nothing.
+func TestStalledReaderCostsLittleKernelMemory(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	big, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
+	require.NoError(t, err)
+	batch := &ssebridgev1.PublishBatchRequest{}
+	for range 15 {
+		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "a", Data: packed(t, big)})
+	}
+	for range 10 { // 30 MiB
+		_, err := publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(batch))
+		require.NoError(t, err)
+	}
+	conn := dial(t, b.publicURL)
+	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	for taken, piece := 0, make([]byte, 64<<10); taken < 10<<20; {
+		n, err := conn.Read(piece)
+		require.NoError(t, err)
+		taken += n
+	}
+	before := -1
+	require.Eventually(t, func() bool {
+		now := queued(t, conn)
+		stalled := now > 0 && now == before
+		before = now
+		return stalled
+	}, 20*time.Second, 500*time.Millisecond)
+	assert.LessOrEqual(t, before, 4*publicSendBuffer, "the kernel doubles it, and overshoots by a segment")
+}
