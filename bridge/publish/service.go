@@ -81,6 +81,13 @@ func (s *Service) Drain() {
 	}
 }
 
+// Streams returns how many streams are open.
+func (s *Service) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
+
 func (s *Service) intake(header http.Header) *intake {
 	in := &intake{config: &s.config, outcomes: make(chan outcome, s.config.InFlight)}
 	if parent := header.Get("Traceparent"); validTraceParent(parent) {

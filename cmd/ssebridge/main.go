@@ -16,11 +16,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func main() {
+func main() { os.Exit(runProcess()) }
+
+// runProcess runs the command line of this process and returns the exit status. The first SIGINT or SIGTERM ends it in
+// good order, the second one at once.
+func runProcess() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	context.AfterFunc(ctx, stop) // from then on a signal does what it does to any process
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
 // errQuiet is an error that has been reported already.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,7 +21,8 @@ import (
 
 const (
 	schemaPoll  = 2 * time.Second
-	shutdownMax = 10 * time.Second // after which connections are cut
+	drainMax    = 10 * time.Second // for readers and publishers to take their leave
+	shutdownMax = 5 * time.Second  // after which the connections that are left are cut
 )
 
 // options are what the command line says about the bridge.
@@ -191,18 +193,39 @@ func (p *program) wait(ctx context.Context) error {
 }
 
 // shutdown ends readers and publishers in good order: readers are asked to reconnect, publishers get every result and
-// last.
+// last. Meanwhile the bridge is not ready but its listeners are open, so that who still comes is told to come back.
 func (p *program) shutdown() {
 	p.hub.Drain()
 	p.service.Drain()
+	p.waitDrained()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
 	defer cancel()
-	err := errors.Join(p.public.shutdown(ctx), p.internal.shutdown(ctx))
-	if err != nil {
-		p.logger.Warn("connections were cut", "error", err)
+	var group sync.WaitGroup
+	for name, server := range map[string]*server{"public": p.public, "internal": p.internal} {
+		group.Go(func() {
+			if err := server.shutdown(ctx); err != nil {
+				p.logger.Warn("connections were cut", "listener", name, "error", err)
+			}
+		})
 	}
+	group.Wait()
 	p.close()
 	p.logger.Info("shut down")
+}
+
+// waitDrained returns when every reader and publisher has gone, or when they have had their time.
+func (p *program) waitDrained() {
+	late := time.After(drainMax)
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for p.hub.Readers() > 0 || p.service.Streams() > 0 {
+		select {
+		case <-look.C:
+		case <-late:
+			p.logger.Warn("some do not go", "readers", p.hub.Readers(), "publishers", p.service.Streams())
+			return
+		}
+	}
 }
 
 // close releases what start has opened.

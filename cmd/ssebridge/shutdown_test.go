@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+)
+
+// stall opens a stream of many events and reads none of them, so that the bridge cannot say farewell.
+func stall(t *testing.T, bridge *process) {
+	t.Helper()
+	big, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
+	require.NoError(t, err)
+	batch := &ssebridgev1.PublishBatchRequest{}
+	for range 15 {
+		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "big", Data: packed(t, big)})
+	}
+	for range 8 { // 24 MiB, more than both kernels hold
+		_, err := publisher("http://" + bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
+		require.NoError(t, err)
+	}
+	conn := dial(t, "http://"+bridge.public)
+	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=big&since=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	_, err = io.ReadFull(conn, make([]byte, 1<<10)) // it has begun
+	require.NoError(t, err)
+}
+
+func status(t *testing.T, address string) int {
+	t.Helper()
+	response := get(t, address, func(*http.Request) {})
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// TestListenersStayOpenWhileDraining: from SIGTERM on the bridge is not ready, those who are connected are sent away,
+// and who still comes is told to come back, until the last has gone or has had ten seconds.
+func TestListenersStayOpenWhileDraining(t *testing.T) {
+	t.Parallel()
+	bridge := startProcess(t, t.TempDir(), nil)
+	stall(t, bridge)
+	reader := subscribe(t, "http://"+bridge.public, topics("a"), "")
+	stream := publisher("http://" + bridge.internal).Publish(t.Context())
+	require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: []*ssebridgev1.Event{numbered(t, "a", 0)}}))
+	_, err := stream.Receive()
+	require.NoError(t, err)
+
+	begun := time.Now()
+	require.NoError(t, bridge.command.Process.Signal(syscall.SIGTERM))
+	reader.nextNotice(t, "ssebridge.reconnect")
+	assert.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+bridge.ops+"/readyz"))
+	assert.Equal(t, http.StatusOK, status(t, "http://"+bridge.ops+"/livez"))
+	response, err := stream.Receive()
+	require.NoError(t, err)
+	assert.True(t, response.GetLast())
+
+	for late := 0; time.Since(begun) < 5*time.Second; late++ {
+		notice, err := subscribe(t, "http://"+bridge.public, topics("a"), "").next()
+		require.NoError(t, err, "reader %d after SIGTERM", late)
+		assert.Equal(t, frame{event: "ssebridge.reconnect", data: `{"reason":"drain"}`}, notice)
+		again := publisher("http://" + bridge.internal).Publish(t.Context())
+		_ = again.Send(nil)
+		response, err := again.Receive()
+		require.NoError(t, err, "publisher %d after SIGTERM", late)
+		assert.True(t, response.GetLast())
+		time.Sleep(500 * time.Millisecond)
+	}
+	select {
+	case err := <-bridge.exited:
+		assert.NoError(t, err, "exit status 0")
+		assert.Greater(t, time.Since(begun), 9*time.Second, "the stalled reader has its time")
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "one reader that takes nothing holds the bridge up")
+	}
+}
+
+// TestSecondSignalKills a bridge that waits for a reader.
+func TestSecondSignalKills(t *testing.T) {
+	t.Parallel()
+	bridge := startProcess(t, t.TempDir(), nil)
+	stall(t, bridge)
+	require.NoError(t, bridge.command.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		return status(t, "http://"+bridge.ops+"/readyz") == http.StatusServiceUnavailable
+	}, 5*time.Second, time.Millisecond)
+	require.NoError(t, bridge.command.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-bridge.exited:
+		var exit *exec.ExitError
+		require.True(t, errors.As(err, &exit), "%v", err)
+		ended, ok := exit.Sys().(syscall.WaitStatus)
+		require.True(t, ok)
+		assert.Equal(t, syscall.SIGTERM, ended.Signal())
+	case <-time.After(5 * time.Second):
+		require.Fail(t, "it goes on")
+	}
+}
