@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -37,7 +39,8 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 	}
 	path, handler := ssebridgev1connect.NewPublishServiceHandler(s, options...)
 	mux.Handle(path, withInterrupt(handler))
-	mux.Handle(grpchealth.NewHandler(s))
+	mux.Handle(ssebridgev1connect.PublishServicePublishBatchProcedure, withBodyTime(handler, s.config.BodyTime))
+	mux.Handle(grpchealth.NewHandler(s, connect.WithReadMaxBytes(maxMessageBytes)))
 	reflector := grpcreflect.NewReflector(
 		grpcreflect.NamerFunc(func() []string { return []string{ssebridgev1connect.PublishServiceName} }),
 		grpcreflect.WithDescriptorResolver(wire.Descriptors),
@@ -87,4 +90,33 @@ func interrupter(ctx context.Context) func() {
 		return interrupt
 	}
 	return func() {}
+}
+
+// withBodyTime bounds how long a request may take to arrive. Unlike a server's ReadTimeout it lets streams be, which
+// arrive as long as they live. Once the request has arrived net/http looks at the deadline no more.
+func withBodyTime(next http.Handler, limit time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)); err != nil {
+			http.Error(w, "this server cannot bound requests in time", http.StatusInternalServerError)
+			return
+		}
+		r.Body = &timedBody{ReadCloser: r.Body, limit: limit}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// timedBody is a request's body that says what its deadline means.
+type timedBody struct {
+	io.ReadCloser
+
+	limit time.Duration
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
+			"the request has not arrived within %v: send it faster, or in smaller parts", b.limit))
+	}
+	return n, err
 }

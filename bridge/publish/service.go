@@ -30,6 +30,7 @@ type Config struct {
 	MaxEventBytes int           // JSON of one event. Defaults to 256 KiB.
 	InFlight      int           // events of one stream that have no result yet. Defaults to 1,024.
 	MaxAge        time.Duration // mean age at which a stream ends with last. Defaults to 1 h.
+	BodyTime      time.Duration // for the body of a unary call to arrive. Defaults to 1 min.
 }
 
 func (c Config) withDefaults() Config {
@@ -53,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxAge == 0 {
 		c.MaxAge = time.Hour
+	}
+	if c.BodyTime == 0 {
+		c.BodyTime = time.Minute
 	}
 	return c
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +28,7 @@ func stall(t *testing.T, bridge *process) {
 		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "big", Data: packed(t, big)})
 	}
 	for range 8 { // 24 MiB, more than both kernels hold
-		_, err := publisher("http://" + bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
+		_, err := publisher("http://"+bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
 		require.NoError(t, err)
 	}
 	conn := dial(t, "http://"+bridge.public)
@@ -100,7 +99,7 @@ func TestSecondSignalKills(t *testing.T) {
 	select {
 	case err := <-bridge.exited:
 		var exit *exec.ExitError
-		require.True(t, errors.As(err, &exit), "%v", err)
+		require.ErrorAs(t, err, &exit)
 		ended, ok := exit.Sys().(syscall.WaitStatus)
 		require.True(t, ok)
 		assert.Equal(t, syscall.SIGTERM, ended.Signal())
