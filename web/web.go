@@ -20,14 +20,21 @@ var index = template.Must(template.ParseFS(files, "demo/index.html"))
 const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Handler serves the page at "/" with its assets beside it. The page subscribes to the given topics and patterns, to
+// content is what the page is made of.
+type content struct {
+	Publish string
+	Topics  []string
+}
+
+// Handler serves the page at "/" with its assets beside it. The page shows how one publishes at the URL publish, which
+// is the bridge's internal listener as this machine reaches it. It subscribes to the given topics and patterns, to
 // everything if there are none, until its user or its own "topic" parameters say otherwise.
-func Handler(topics ...string) http.Handler {
+func Handler(publish string, topics ...string) http.Handler {
 	if len(topics) == 0 {
 		topics = []string{"**"}
 	}
 	var page bytes.Buffer
-	if err := index.Execute(&page, topics); err != nil {
+	if err := index.Execute(&page, content{publish, topics}); err != nil {
 		panic(err) // strings always render
 	}
 	mux := http.NewServeMux()
@@ -37,16 +44,16 @@ func Handler(topics ...string) http.Handler {
 		"style.css": "text/css; charset=utf-8",
 		"icon.svg":  "image/svg+xml",
 	} {
-		content, err := files.ReadFile("demo/" + name)
+		text, err := files.ReadFile("demo/" + name)
 		if err != nil {
 			panic(err) // it is embedded
 		}
-		mux.Handle("GET /"+name, asset(mediaType, content))
+		mux.Handle("GET /"+name, asset(mediaType, text))
 	}
 	return mux
 }
 
-func asset(mediaType string, content []byte) http.Handler {
+func asset(mediaType string, text []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Type", mediaType)
@@ -54,6 +61,6 @@ func asset(mediaType string, content []byte) http.Handler {
 		header.Set("Content-Security-Policy", contentSecurityPolicy)
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Referrer-Policy", "no-referrer")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	})
 }

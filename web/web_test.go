@@ -21,7 +21,7 @@ func get(t *testing.T, handler http.Handler, method, target string) *httptest.Re
 
 func TestPageAndAssets(t *testing.T) {
 	t.Parallel()
-	handler := web.Handler("demo/ticks", "demo/orders/*")
+	handler := web.Handler("http://localhost:8081", "demo/ticks", "demo/orders/*")
 	for target, mediaType := range map[string]string{
 		"/":            "text/html; charset=utf-8",
 		"/?topic=a/**": "text/html; charset=utf-8",
@@ -49,7 +49,7 @@ func TestPageAndAssets(t *testing.T) {
 
 func TestNothingElse(t *testing.T) {
 	t.Parallel()
-	handler := web.Handler()
+	handler := web.Handler("")
 	for _, target := range []string{"/index.html", "/demo/", "/demo/app.js", "/web.go", "/favicon.ico", "/v1/events"} {
 		assert.Equal(t, http.StatusNotFound, get(t, handler, http.MethodGet, target).Code, target)
 	}
@@ -65,17 +65,28 @@ func TestTopicsOfThePage(t *testing.T) {
 		">demo/ticks\ndemo/orders/*</textarea>":  {"demo/ticks", "demo/orders/*"},
 		">&lt;/textarea&gt;&lt;b&gt;</textarea>": {"</textarea><b>"},
 	} {
-		assert.Contains(t, get(t, web.Handler(topics...), http.MethodGet, "/").Body.String(), want)
+		assert.Contains(t, get(t, web.Handler("", topics...), http.MethodGet, "/").Body.String(), want)
 	}
 }
 
 // The policy of the page lets no inline script or style run; so there must be none, or the page breaks.
 func TestPageKeepsItsOwnPolicy(t *testing.T) {
 	t.Parallel()
-	page := get(t, web.Handler(), http.MethodGet, "/").Body.String()
+	page := get(t, web.Handler(""), http.MethodGet, "/").Body.String()
 	require.Contains(t, page, `<script type="module" src="/app.js"></script>`)
 	assert.Equal(t, 1, strings.Count(page, "<script"))
 	for _, inline := range []string{"<style", "style=", "onclick=", "http://", "https://"} {
 		assert.NotContains(t, page, inline)
+	}
+}
+
+// The page is static but for what the bridge puts into it, which cannot break out of its place.
+func TestPublishURLOfThePage(t *testing.T) {
+	t.Parallel()
+	for publish, want := range map[string]string{
+		"http://localhost:8081": `data-url="http://localhost:8081"`,
+		`"><script>`:            `data-url="%22%3e%3cscript%3e"`,
+	} {
+		assert.Contains(t, get(t, web.Handler(publish), http.MethodGet, "/").Body.String(), want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -40,10 +41,14 @@ page that it names; stop the bridge, start it again with the same --data-dir, an
 	return cmd
 }
 
-// demo runs the bridge and, in the same process, the sample service, which knows nothing of the bridge but its URL.
+// demo runs the bridge and, in the same process, the sample service, which knows nothing of the bridge but its URL. Page
+// and output come once the service has published, so that nobody looks at a demo that has nothing to show.
 func demo(ctx context.Context, options options, out io.Writer, logger *slog.Logger) error {
+	published := make(chan struct{})
 	options.dev = true
-	options.page = web.Handler("demo/ticks", "demo/orders/*")
+	options.page = func(publish string) http.Handler {
+		return after(published, web.Handler(publish, "demo/ticks", "demo/orders/*"))
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan struct{})
@@ -52,12 +57,17 @@ func demo(ctx context.Context, options options, out io.Writer, logger *slog.Logg
 		if err != nil {
 			return err
 		}
+		service.begun = func() {
+			close(published)
+			if _, err := fmt.Fprintf(out, demoText, p.publicURL, p.publicURL, p.internalURL); err != nil {
+				logger.Warn("demo: print what it shows", "error", err)
+			}
+		}
 		go func() {
 			defer close(served)
 			service.run(ctx)
 		}()
-		_, err = fmt.Fprintf(out, demoText, p.publicURL, p.publicURL, p.internalURL)
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
@@ -65,6 +75,17 @@ func demo(ctx context.Context, options options, out io.Writer, logger *slog.Logg
 	cancel()
 	<-served
 	return nil
+}
+
+// after lets requests wait for something to happen.
+func after(happened <-chan struct{}, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-happened:
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
 }
 
 const demoText = `

@@ -31,6 +31,7 @@ type demoService struct {
 	schema  []byte // of its types: the bridge need not know them beforehand
 	file    string // where the state is kept
 	state   demoState
+	begun   func() // is called once, when the first event is stored
 	logger  *slog.Logger
 	failing bool
 }
@@ -107,6 +108,10 @@ func (s *demoService) runStream(ctx context.Context) error {
 		}
 		if last, err := s.receive(stream, len(events)); last || err != nil {
 			return err
+		}
+		if s.begun != nil {
+			s.begun()
+			s.begun = nil
 		}
 		s.state.Stored = true
 		if err := s.save(); err != nil {

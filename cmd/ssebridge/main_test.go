@@ -40,7 +40,7 @@ func testOptions(t *testing.T) options {
 	t.Helper()
 	return options{
 		publicAddr: "127.0.0.1:0", internalAddr: "127.0.0.1:0", opsAddr: "127.0.0.1:0",
-		dataDir: t.TempDir(), maxAge: time.Hour, maxBytes: 1 << 30, dev: true, page: http.NotFoundHandler(),
+		dataDir: t.TempDir(), maxAge: time.Hour, maxBytes: 1 << 30, dev: true, page: func(string) http.Handler { return http.NotFoundHandler() },
 	}
 }
 

@@ -34,7 +34,7 @@ type options struct {
 	maxAge   time.Duration
 	maxBytes int64
 	dev      bool
-	page     http.Handler // at / of the public listener, with open rules
+	page     func(publish string) http.Handler // at / of the public listener, with open rules; publish is the internal URL
 
 	hub     bridge.Settings
 	sse     sse.Config     // its times
@@ -146,7 +146,7 @@ func (p *program) serve(options options) {
 	public.Handle("/v1/events", sse.NewHandler(out))
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))
-		public.Handle("/", options.page)
+		public.Handle("/", options.page(p.internalURL))
 	}
 	in := options.publish
 	in.Log, in.Encoders, in.JSONData, in.Allow, in.Logger = p.log, p.types, schema.TakeJSONData, options.allowPublish(), p.logger

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ SSEBRIDGE_PUBLIC_ADDR for --public-addr.`,
   ssebridge serve --dev --data-dir /tmp/events --schema 'schemas/*.binpb'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options.page = web.Handler("**")
+			options.page = func(publish string) http.Handler { return web.Handler(publish, "**") }
 			return serve(cmd.Context(), options, newLogger(cmd.ErrOrStderr()), nil)
 		},
 	}

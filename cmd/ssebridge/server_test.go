@@ -82,7 +82,7 @@ func TestStreamsOutliveTheWriteTimeout(t *testing.T) {
 	cut := make(chan error, 1)
 	mux := http.NewServeMux()
 	mux.Handle("/v1/events", sse.NewHandler(sse.Config{
-		Hub: b.hub, Allow: func(*http.Request, *bridge.Subscription) bool { return true },
+		Hub: b.hub, Authorize: func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, nil },
 	}))
 	mux.HandleFunc("/endless", func(w http.ResponseWriter, _ *http.Request) {
 		for piece := bytes.Repeat([]byte("x"), 64<<10); ; {

@@ -550,8 +550,13 @@ function drawCode() {
   byId('curl').textContent = `curl -N '${url.replaceAll("'", '%27')}'`;
   const example = subscription.topics[0]?.replace(/\*+/g, '1') ?? '';
   const topic = example !== '1' && /^[\w.~:@=/-]+$/.test(example) ? example : 'hello'; // it goes through a shell
-  byId('publish').textContent = `ssebridge publish --addr http://${location.hostname}:8081 ${topic} \\\n`
-    + `  '{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"text":"hello, browser"}}'`;
+  const data = { '@type': 'type.googleapis.com/google.protobuf.Struct', value: { text: 'hello, browser' } };
+  const publish = [
+    `curl ${byId('publish').dataset.url}/ssebridge.v1.PublishService/PublishBatch \\`,
+    "  -H 'Content-Type: application/json' \\",
+    `  -d '${JSON.stringify({ events: [{ topic, data }] })}'`,
+  ].join('\n');
+  for (const node of document.querySelectorAll('.publish')) node.textContent = publish;
 }
 
 // --- What the user does ---

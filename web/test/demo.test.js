@@ -204,6 +204,23 @@ describe('demo page', { skip, concurrency: 3 }, () => {
     await assertWhole(demo, page);
   });
 
+  test('publishes what its own command says', async (t) => {
+    const demo = await Demo.start(t);
+    const page = await visit(demo, { query: '?topic=late/**' });
+    await inState(page, 'open');
+    await page.locator('#empty').waitFor(); // where the same command is in the middle of the page
+    const command = await page.textContent('#publish');
+    assert.equal(await page.textContent('#empty code'), command);
+    await page.locator('[data-copy=publish]').click();
+    assert.equal(await page.evaluate(() => getSelection().toString()), command);
+    const port = demo.internal.split(':')[1];
+    assert.ok(command.startsWith(`curl http://localhost:${port}/ssebridge.v1.PublishService/PublishBatch `), command);
+    assert.match(execFileSync('bash', ['-c', command], { stdio: ['ignore', 'pipe', 'ignore'] }).toString(), /"cursor":/);
+    const row = page.locator('#events .row', { hasText: 'late/1' });
+    await row.waitFor();
+    assert.match(await row.textContent(), /hello, browser/);
+  });
+
   for (const signal of ['SIGTERM', 'SIGKILL']) {
     test(`misses nothing when the server is restarted after ${signal}`, async (t) => {
       const demo = await Demo.start(t);
