@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestPublishAndSubscribeCommands(t *testing.T) {
 	require.Zero(t, status, errs)
 	assert.Equal(t, 1000, strings.Count(out, `{"cursor":"`))
 
-	status, out, errs = command(t, eventLines(2)+`{"topic":"a//b","data":{}}`+"\n"+eventLines(1), "publish", "--addr", b.internalURL)
+	status, out, errs = command(t, eventLines(2)+`{"topic":"a//b","data":`+fmt.Sprintf(structJSON, 1)+"}\n"+eventLines(1), "publish", "--addr", b.internalURL)
 	assert.Equal(t, 1, status)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	require.Len(t, lines, 4, "one result per line, in order")
@@ -67,6 +68,99 @@ func TestPublishAndSubscribeCommands(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(line), &event))
 		assert.Equal(t, n, event.Data.N)
 		assert.Equal(t, fmt.Sprintf("e%d", n), event.ID)
+	}
+}
+
+// TestPublishCommandRefusesLines: what the bridge would end the stream for is refused by the number of its line, in order
+// among the bridge's own results.
+func TestPublishCommandRefusesLines(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	good := func(n int) string { return fmt.Sprintf(`{"topic":"a","id":"l%d","data":`+structJSON+"}", n, n) }
+	tests := []struct {
+		line, field, message string
+	}{
+		{`nonsense`, "event", "not a JSON object"},
+		{`[1]`, "event", "not a JSON object"},
+		{good(1) + "," + good(2), "event", "not a JSON object"},
+		{"{\"topic\":\"\xff\"}", "event", "not UTF-8"},
+		{`{"topik":"a"}`, "topik", "unknown"},
+		{`{"topic":7}`, "topic", ""},
+		{`{"topic":"a","topic":"b"}`, "topic", "duplicate"},
+		{`{"topic":"a","time":"yesterday"}`, "time", "yesterday"},
+		{`{"topic":"a"}`, "data", "missing"},
+		{`{"topic":"a","data":[]}`, "data", "@type"},
+		{`{"topic":"a","data":{}}`, "data", "@type"},
+		{`{"topic":"a","data":{"@type":7}}`, "data", "@type"},
+		{`{"topic":"a","data":{"@type":"` + strings.Repeat("x", 4<<20) + `"}}`, "event", "has more than 3145728 bytes"},
+		{`{"topic":"a","data":` + strings.Repeat("[", 9_998) + strings.Repeat("]", 9_998) + `}`, "data", "@type"},
+		{`{"topic":"a","data":{"@type":"google.protobuf.Value","value":` + strings.Repeat("[", 9_996) + strings.Repeat("]", 9_996) + `}}`, "data", "depth"},
+		{`{"topic":"a//b","data":` + fmt.Sprintf(structJSON, 1) + `}`, "topic", "segment 2"},
+	}
+	var input strings.Builder
+	for n, test := range tests {
+		fmt.Fprintf(&input, "%s\n\n%s\n", good(n), test.line)
+	}
+	input.WriteString(good(len(tests))) // without a line break
+	status, out, errs := command(t, input.String(), "publish", "--addr", b.internalURL)
+	assert.Equal(t, 1, status)
+	assert.Equal(t, fmt.Sprintf("ssebridge: %d of %d events were refused\n", len(tests), 2*len(tests)+1), errs)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 2*len(tests)+1)
+	for n, test := range tests {
+		assert.Contains(t, lines[2*n], `"cursor"`, "the event before %.80q is stored", test.line)
+		var result struct {
+			Error struct {
+				Code, Message string
+				Violations    []struct{ Field, Rule, Message string }
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(lines[2*n+1]), &result), test.line)
+		assert.NotEmpty(t, result.Error.Code)
+		require.Len(t, result.Error.Violations, 1, "%.80q", test.line)
+		assert.Equal(t, test.field, result.Error.Violations[0].Field, "%.80q", test.line)
+		assert.Contains(t, result.Error.Message, test.message, "%.80q", test.line)
+		if test.message != "depth" && test.message != "segment 2" { // which only the bridge knows
+			assert.Contains(t, result.Error.Message, fmt.Sprintf("line %d: ", 3*n+3), "%.80q", test.line)
+		}
+	}
+	assert.Contains(t, lines[2*len(tests)], `"cursor"`)
+	frames, err := collectEvents(subscribe(t, b.publicURL, topics("a")+"&since=earliest&format=json", ""), len(tests)+1)
+	require.NoError(t, err)
+	for n, f := range frames {
+		require.Equal(t, data(n), f.data, "in order")
+	}
+}
+
+// TestPublishCommandRefusesAlone: what is refused here needs no bridge.
+func TestPublishCommandRefusesAlone(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		stdin, want string
+		arguments   []string
+	}{
+		{"nonsense\n\n{}", `"message":"line 3: data: missing`, nil},
+		{"", `"message":"data: not JSON: \"{\""`, []string{"a", "{"}},
+		{"", `"message":"data: not an object with an \"@type\"`, []string{"a", "{}"}},
+		{"", `"message":"data: not an object with an \"@type\"`, []string{"a", "7"}},
+	} {
+		status, out, errs := command(t, test.stdin, append([]string{"publish", "--addr", "http://127.0.0.1:1"}, test.arguments...)...)
+		assert.Equal(t, 1, status)
+		assert.Contains(t, out, test.want)
+		assert.Contains(t, errs, "events were refused")
+	}
+}
+
+// TestPublishCommandWithoutOutput ends, and says why.
+func TestPublishCommandWithoutOutput(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	for name, input := range map[string]string{"results": eventLines(3000), "refusals": strings.Repeat("nonsense\n", 3000)} {
+		full := writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC })
+		var errs bytes.Buffer
+		status := run(t.Context(), []string{"publish", "--addr", b.internalURL}, strings.NewReader(input), full, &errs)
+		assert.Equal(t, 1, status, name)
+		assert.Contains(t, errs.String(), "no space left", name)
 	}
 }
 
@@ -138,10 +232,8 @@ func TestWrongCommandLines(t *testing.T) {
 		stdin, line, want string
 	}{
 		{"", "publish a", "1 arguments: give TOPIC and JSON"},
-		{"", "publish a {", "not JSON"},
 		{"", "publish --addr localhost:8081 a {}", "use a URL such as http://localhost:8081"},
 		{"", "publish --schema nowhere.binpb a {}", "nowhere.binpb"},
-		{eventLines(1) + "nonsense", "publish --addr " + b.internalURL, "line 2 is not a JSON object"},
 		{eventLines(1), "publish --addr http://127.0.0.1:1", "1 events have no result"},
 		{"", "subscribe --addr " + b.publicURL, `"topic" not set`},
 		{"", "subscribe --topic a//b --addr " + b.publicURL, "segment 2"},

@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ssebridge/ssebridge/bridge"
 )
 
 // publishFlags are the flags of the command.
@@ -28,8 +30,8 @@ func newPublishCommand() *cobra.Command {
   {"topic":"shops/7/orders/42","data":{"@type":"type.googleapis.com/shop.v1.OrderShipped","orderId":"42"}}
 
 with "id", "time" and "traceparent" where wanted. JSON is the event's data alone, with its "@type". Prints one result
-per event, in order: {"cursor":"…"}, with "duplicate":true where the event was stored before, or {"error":{…}}. Exits
-with 1 if an event was refused.`,
+per event, in order: {"cursor":"…"}, with "duplicate":true where the event was stored before, or {"error":{…}}. What
+cannot be sent is refused without asking the bridge, by the number of its line. Exits with 1 if an event was refused.`,
 		Example: `  ssebridge publish news/today '{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"headline":"Hello"}}'
   ssebridge publish --schema shop.binpb < events.ndjson`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -39,15 +41,16 @@ with 1 if an event was refused.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			events := cmd.InOrStdin()
-			if len(args) == 2 {
-				line, err := eventLine(args[0], args[1])
-				if err != nil {
-					return err
-				}
-				events = bytes.NewReader(line)
+			read := func(ctx context.Context, lines chan<- eventLine) error {
+				return readLines(ctx, cmd.InOrStdin(), lines)
 			}
-			return publishEvents(cmd.Context(), flags, events, cmd.OutOrStdout())
+			if len(args) == 2 {
+				read = func(_ context.Context, lines chan<- eventLine) error {
+					lines <- argumentLine(args[0], args[1])
+					return nil
+				}
+			}
+			return publishEvents(cmd.Context(), flags, read, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&flags.addr, "addr", "http://localhost:8081", "URL of the bridge's internal listener")
@@ -56,15 +59,10 @@ with 1 if an event was refused.`,
 	return cmd
 }
 
-func eventLine(topic, data string) ([]byte, error) {
-	if !json.Valid([]byte(data)) {
-		return nil, fmt.Errorf("the event's data is not JSON: %.80q", data)
-	}
-	return json.Marshal(map[string]any{"topic": topic, "data": json.RawMessage(data)})
-}
-
-// publishEvents publishes each line of events and prints a result line for each to out.
-func publishEvents(ctx context.Context, flags publishFlags, events io.Reader, out io.Writer) error {
+// publishEvents publishes the lines that read sends and prints a result line for each to out.
+func publishEvents(
+	ctx context.Context, flags publishFlags, read func(context.Context, chan<- eventLine) error, out io.Writer,
+) error {
 	base, err := baseURL(flags.addr)
 	if err != nil {
 		return err
@@ -74,51 +72,31 @@ func publishEvents(ctx context.Context, flags publishFlags, events io.Reader, ou
 		if schema, err = os.ReadFile(flags.schema); err != nil {
 			return fmt.Errorf("--schema: %w", err)
 		}
+		if len(schema) > maxLineBytes {
+			return fmt.Errorf("--schema: %s has %d bytes, at most %d can be sent: start the bridge with it instead",
+				flags.schema, len(schema), maxLineBytes)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	lines := make(chan []byte, maxUnanswered)
-	read := make(chan error, 1)
+	lines := make(chan eventLine, maxGathered)
+	readErr := make(chan error, 1)
 	go func() {
 		defer close(lines)
-		read <- readLines(ctx, events, lines)
+		readErr <- read(ctx, lines)
 	}()
 	results := &resultPrinter{out: bufio.NewWriter(out)}
 	p := &linePublisher{client: newLineClient(base), token: flags.token, schema: schema, lines: lines, results: results}
 	if err := p.run(ctx); err != nil {
 		return errors.Join(err, results.out.Flush())
 	}
-	if err := <-read; err != nil {
+	if err := <-readErr; err != nil {
 		return err
 	}
 	if results.refused > 0 {
 		return fmt.Errorf("%d of %d events were refused", results.refused, results.printed)
 	}
 	return nil
-}
-
-// readLines sends each line that is not blank to lines. A line that is no JSON object ends the reading.
-func readLines(ctx context.Context, events io.Reader, lines chan<- []byte) error {
-	scanner := bufio.NewScanner(events)
-	scanner.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
-	for number := 1; scanner.Scan(); number++ {
-		line := bytes.TrimSpace(scanner.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		if line[0] != '{' || !json.Valid(line) {
-			return fmt.Errorf("line %d is not a JSON object: %.80q", number, line)
-		}
-		select {
-		case lines <- bytes.Clone(line):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("a line has more than %d bytes", maxLineBytes)
-	}
-	return scanner.Err()
 }
 
 // resultPrinter prints result lines.
@@ -146,4 +124,29 @@ func (p *resultPrinter) write(result json.RawMessage) error {
 	line.WriteByte('\n')
 	_, err := p.out.Write(line.Bytes())
 	return err
+}
+
+// refuse prints the result of an event that is refused here, as the bridge would have put it.
+func (p *resultPrinter) refuse(refusal *bridge.Refusal) error {
+	type violation struct {
+		Field   string `json:"field"`
+		Rule    string `json:"rule"`
+		Message string `json:"message"`
+	}
+	var result struct {
+		Error struct {
+			Code       bridge.Code `json:"code"`
+			Message    string      `json:"message"`
+			Violations []violation `json:"violations"`
+		} `json:"error"`
+	}
+	result.Error.Code, result.Error.Message = refusal.Code, refusal.Message
+	for _, v := range refusal.Violations {
+		result.Error.Violations = append(result.Error.Violations, violation(v))
+	}
+	text, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	return p.write(text)
 }

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	maxLineBytes  = 3 << 20 // less than a message may hold
-	maxUnanswered = 4096    // lines sent without a result
-	maxGathered   = 64      // lines in one message
+	maxUnanswered      = 4096     // lines sent without a result
+	maxUnansweredBytes = 16 << 20 // likewise, all together
+	maxGathered        = 64       // lines in one message
 )
 
 // lineMessage is a message of the Publish stream in JSON, as the bridge's JSON codec reads and writes it: the lines
@@ -47,53 +47,82 @@ func newLineClient(base string) *lineClient {
 
 // linePublisher sends lines over one stream, and over the next one when the bridge ends it with last.
 type linePublisher struct {
-	client  *lineClient
-	token   string
-	schema  []byte
-	lines   <-chan []byte
-	results *resultPrinter
+	client *lineClient
+	token  string
+	schema []byte
+	lines  <-chan eventLine
 
 	mu         sync.Mutex
+	results    *resultPrinter
 	room       *sync.Cond
-	unanswered [][]byte // sent, oldest first
-	ended      bool     // the stream of the unanswered lines has ended
+	unanswered []eventLine // without a result, oldest first
+	size       int         // of their text
+	ended      bool        // the stream of the unanswered lines has ended
+	failed     error       // what went wrong in printing
 }
 
 // run returns when every line has its result.
 func (p *linePublisher) run(ctx context.Context) error {
 	p.room = sync.NewCond(&p.mu)
 	for {
-		again, err := p.runStream(ctx)
-		if err != nil || !again {
+		more, err := p.wait(ctx)
+		if err != nil || !more {
+			return err
+		}
+		if err := p.runStream(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// runStream sends over one stream until the lines end or the bridge ends it; again tells that there is more to send.
-func (p *linePublisher) runStream(ctx context.Context) (again bool, err error) {
+// wait returns once there is something to send. It reports false when the lines have ended.
+func (p *linePublisher) wait(ctx context.Context) (more bool, err error) {
+	for len(p.unanswered) == 0 {
+		select {
+		case line, open := <-p.lines:
+			if !open {
+				return false, nil
+			}
+			p.expect([]eventLine{line})
+			if p.failed != nil {
+				return false, p.failed
+			}
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return true, nil
+}
+
+// runStream sends over one stream until the lines end or the bridge ends it.
+func (p *linePublisher) runStream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream := p.client.CallBidiStream(ctx)
 	bearer(stream.RequestHeader(), p.token)
-	p.mu.Lock()
-	p.ended = false
 	resend := p.unanswered
-	p.unanswered = nil
-	p.mu.Unlock()
+	p.unanswered, p.size, p.ended = nil, 0, false
 	received := make(chan error, 1)
 	go func() { received <- p.receive(stream) }()
 	stopSending := make(chan struct{})
-	sent := make(chan bool, 1)
-	go func() { sent <- p.send(stream, resend, stopSending) }()
-	err = <-received
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		if !p.send(stream, resend, stopSending) {
+			cancel()
+		}
+	}()
+	err := <-received
 	p.end()
 	close(stopSending)
-	all := <-sent
-	if err != nil {
-		return false, fmt.Errorf("%w; %d events have no result", err, p.count())
+	<-sent
+	if p.failed != nil {
+		err = p.failed
 	}
-	return !all || p.count() > 0, p.results.out.Flush()
+	if err != nil {
+		return fmt.Errorf("%w; %d events have no result", err, len(p.unanswered))
+	}
+	return nil
 }
 
 // end lets a sender that waits for room go on: nothing will be answered on this stream any more.
@@ -104,53 +133,54 @@ func (p *linePublisher) end() {
 	p.room.Broadcast()
 }
 
-func (p *linePublisher) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.unanswered)
-}
-
-// send sends what a stream before has left unanswered, then the lines, gathered as they come. It reports whether it
-// has sent all there is.
-func (p *linePublisher) send(stream *lineStream, resend [][]byte, stop <-chan struct{}) (all bool) {
-	message := &lineMessage{Schema: p.schema}
-	put := func(lines [][]byte) bool {
-		p.expect(lines)
-		for _, line := range lines {
-			message.Events = append(message.Events, line)
-		}
-		err := stream.Send(message) // the reason of a failure is what Receive returns
-		message = &lineMessage{}
-		return err == nil
+// send sends what a stream before has left unanswered, then the lines, gathered as they come. It reports false when
+// results cannot be printed.
+func (p *linePublisher) send(stream *lineStream, resend []eventLine, stop <-chan struct{}) (ok bool) {
+	alive := len(p.schema) == 0 || stream.Send(&lineMessage{Schema: p.schema}) == nil
+	for ok = true; ok && len(resend) > 0; {
+		lines := take(resend)
+		resend = resend[len(lines):]
+		ok = p.expect(lines) // those that are not sent are for the stream after this one
+		alive = alive && put(stream, lines)
 	}
-	alive := true
-	for len(resend) > 0 {
-		n := min(len(resend), maxGathered)
-		if alive {
-			alive = put(resend[:n])
-		} else {
-			p.expect(resend[:n]) // for the stream after this one
-		}
-		resend = resend[n:]
-	}
-	for alive {
+	for ok && alive {
 		lines, open := p.gather(stop)
-		if len(lines) > 0 {
-			alive = put(lines)
-		}
+		ok = p.expect(lines)
+		alive = put(stream, lines)
 		if !open {
-			_ = stream.CloseRequest() // likewise
-			return true
+			_ = stream.CloseRequest() // the reason of a failure is what Receive returns
+			return ok
 		}
 		if lines == nil {
-			return false
+			return ok
 		}
 	}
-	return false
+	return ok
+}
+
+// take returns as many lines as make one message, at least one.
+func take(lines []eventLine) []eventLine {
+	n, size := 0, 0
+	for n < min(len(lines), maxGathered) && size < maxLineBytes/4 {
+		size += len(lines[n].text)
+		n++
+	}
+	return lines[:n]
+}
+
+// put sends those lines that are not refused here. It reports whether the stream takes more.
+func put(stream *lineStream, lines []eventLine) bool {
+	message := &lineMessage{}
+	for _, line := range lines {
+		if line.refused == nil {
+			message.Events = append(message.Events, line.text)
+		}
+	}
+	return len(message.Events) == 0 || stream.Send(message) == nil // the reason of a failure is what Receive returns
 }
 
 // gather waits for a line and takes those that are there already too. It returns nil when the stream ends.
-func (p *linePublisher) gather(stop <-chan struct{}) (lines [][]byte, open bool) {
+func (p *linePublisher) gather(stop <-chan struct{}) (lines []eventLine, open bool) {
 	var size int
 	select {
 	case <-stop:
@@ -159,7 +189,7 @@ func (p *linePublisher) gather(stop <-chan struct{}) (lines [][]byte, open bool)
 		if !open {
 			return nil, false
 		}
-		lines, size = append(lines, line), len(line)
+		lines, size = append(lines, line), len(line.text)
 	}
 	for len(lines) < maxGathered && size < maxLineBytes/4 {
 		select {
@@ -167,7 +197,7 @@ func (p *linePublisher) gather(stop <-chan struct{}) (lines [][]byte, open bool)
 			if !open {
 				return lines, false
 			}
-			lines, size = append(lines, line), size+len(line)
+			lines, size = append(lines, line), size+len(line.text)
 		default:
 			return lines, true
 		}
@@ -175,14 +205,20 @@ func (p *linePublisher) gather(stop <-chan struct{}) (lines [][]byte, open bool)
 	return lines, true
 }
 
-// expect notes lines that are about to be sent. It waits while too many have no result.
-func (p *linePublisher) expect(lines [][]byte) {
+// expect notes lines that are about to be sent. It waits while too many have no result. It reports false when results
+// cannot be printed.
+func (p *linePublisher) expect(lines []eventLine) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.unanswered) >= maxUnanswered && !p.ended {
+	for (len(p.unanswered) >= maxUnanswered || p.size >= maxUnansweredBytes) && !p.ended {
 		p.room.Wait()
 	}
-	p.unanswered = append(p.unanswered, lines...)
+	for _, line := range lines {
+		p.unanswered = append(p.unanswered, line)
+		p.size += len(line.text)
+	}
+	p.print(nil)
+	return p.failed == nil
 }
 
 // receive prints results until the stream ends. Last, and an end after every result, are no error.
@@ -194,21 +230,37 @@ func (p *linePublisher) receive(stream *lineStream) error {
 		} else if err != nil {
 			return err
 		}
-		for _, result := range message.Results {
-			if err := p.results.write(result); err != nil {
-				return err
-			}
-		}
-		p.answered(len(message.Results))
-		if err := p.results.out.Flush(); err != nil {
+		if err := p.answer(message.Results); err != nil {
 			return err
 		}
 	}
 }
 
-func (p *linePublisher) answered(n int) {
+func (p *linePublisher) answer(results []json.RawMessage) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unanswered = p.unanswered[min(n, len(p.unanswered)):]
+	p.print(results)
 	p.room.Broadcast()
+	return p.failed
+}
+
+// print prints results, and the refusals that come before, between and behind them. Callers hold mu.
+func (p *linePublisher) print(results []json.RawMessage) {
+	for len(p.unanswered) > 0 && p.failed == nil {
+		line := p.unanswered[0]
+		if line.refused == nil && len(results) == 0 {
+			break
+		}
+		if line.refused != nil {
+			p.failed = p.results.refuse(line.refused)
+		} else {
+			p.failed = p.results.write(results[0])
+			results = results[1:]
+		}
+		p.unanswered = p.unanswered[1:]
+		p.size -= len(line.text)
+	}
+	if p.failed == nil {
+		p.failed = p.results.out.Flush()
+	}
 }
