@@ -21,6 +21,8 @@ func main() { os.Exit(runProcess()) }
 // runProcess runs the command line of this process and returns the exit status. The first SIGINT or SIGTERM ends it in
 // good order, the second one at once.
 func runProcess() int {
+	// A write to a pipe that nobody reads is an error like any other: the bridge must not die of its log's reader.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from then on a signal does what it does to any process
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

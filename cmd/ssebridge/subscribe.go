@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +20,11 @@ import (
 	"github.com/ssebridge/ssebridge/bridge"
 )
 
-// maxFrameBytes is more than the largest frame that the bridge sends.
-const maxFrameBytes = 4 << 20
+const (
+	maxFrameBytes = 4 << 20          // more than the largest frame that the bridge sends
+	maxSilence    = 45 * time.Second // a heartbeat comes every 15 s ± 20 %, so two may be lost
+	maxRetry      = 5 * time.Minute
+)
 
 // subscribeFlags are the flags of the command.
 type subscribeFlags struct {
@@ -33,8 +38,8 @@ func newSubscribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "subscribe --topic PATTERN...",
 		Short: "Print events as they come",
-		Long: `Print each event as one line of CloudEvents JSON. Reconnects when the connection ends and goes on behind the last
-event. What the bridge says itself, such as a reset, goes to standard error.`,
+		Long: `Print each event as one line of CloudEvents JSON. Reconnects when the connection ends, or says nothing for 45 s, and
+goes on behind the last event. What the bridge says itself, such as a reset, goes to standard error.`,
 		Example: `  ssebridge subscribe --topic 'demo/**'
   ssebridge subscribe --topic 'shops/*/orders/*' --since 5m -n 10`,
 		Args: cobra.NoArgs,
@@ -62,12 +67,22 @@ type subscriber struct {
 	token  string
 	left   int // events to print; negative: no end
 	lastID string
+	retry  time.Duration // what the bridge has asked for; 0: nothing yet
+	quiet  time.Duration // a connection on which nothing has come for so long is dead
 	out    *bufio.Writer
 	notes  io.Writer
 }
 
-// errDone ends a subscription that has printed all it shall.
-var errDone = errors.New("done")
+var (
+	errDone   = errors.New("done") // all is printed that shall be
+	errSilent = errors.New("nothing has come, not even a heartbeat")
+)
+
+// outputError says that events cannot be printed.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return "print events: " + e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
 
 func newSubscriber(flags subscribeFlags, out, notes io.Writer) (*subscriber, error) {
 	base, err := baseURL(flags.addr)
@@ -83,32 +98,45 @@ func newSubscriber(flags subscribeFlags, out, notes io.Writer) (*subscriber, err
 	}
 	return &subscriber{
 		client: &http.Client{}, url: base + "/v1/events?" + query.Encode(), token: flags.token,
-		left: flags.count, out: bufio.NewWriter(out), notes: notes,
+		left: flags.count, quiet: maxSilence, out: bufio.NewWriter(out), notes: notes,
 	}, nil
 }
 
-// run returns when all is printed, when ctx ends, or when the bridge refuses for good.
+// run returns when all is printed, when nothing can be printed, when ctx ends, or when the bridge refuses for good.
 func (s *subscriber) run(ctx context.Context) error {
 	for {
 		err := s.connect(ctx)
+		output := (*outputError)(nil)
 		switch {
 		case errors.Is(err, errDone) || ctx.Err() != nil:
 			return nil //nolint:nilerr // that is how it ends
-		case errors.Is(err, errQuiet): // refused, not lost
+		case errors.Is(err, errQuiet), errors.As(err, &output): // not lost
 			return err
 		case err != nil:
 			_, _ = fmt.Fprintln(s.notes, "ssebridge: connection lost:", err)
 		}
 		select {
-		case <-time.After(time.Second + rand.N(time.Second)): //nolint:gosec // spreads load
+		case <-time.After(s.wait()):
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
+// wait returns the time until the next connection.
+func (s *subscriber) wait() time.Duration {
+	if s.retry > 0 {
+		return s.retry // the bridge spreads its readers
+	}
+	return time.Second + rand.N(time.Second) //nolint:gosec // spreads load
+}
+
 // connect prints the events of one connection.
 func (s *subscriber) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(s.quiet, func() { cancel(fmt.Errorf("%w for %v", errSilent, s.quiet)) })
+	defer watchdog.Stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return err
@@ -120,7 +148,7 @@ func (s *subscriber) connect(ctx context.Context) error {
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		return err
+		return orSilence(ctx, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // read side
 	if response.StatusCode != http.StatusOK {
@@ -131,36 +159,86 @@ func (s *subscriber) connect(ctx context.Context) error {
 		_, _ = fmt.Fprintf(s.notes, "ssebridge: %s: %s\n", response.Status, strings.TrimSpace(string(detail)))
 		return errQuiet
 	}
-	for event, err := range sse.Read(response.Body, &sse.ReadConfig{MaxEventSize: maxFrameBytes}) {
+	body := &streamBody{
+		Reader: response.Body,
+		heard:  func() { watchdog.Reset(s.quiet) },
+		retry:  func(wait time.Duration) { s.retry = min(wait, maxRetry) },
+	}
+	for event, err := range sse.Read(body, &sse.ReadConfig{MaxEventSize: maxFrameBytes}) {
 		if err != nil {
-			return err
+			return orSilence(ctx, err)
 		}
+		watchdog.Stop() // printing may take its time
 		if err := s.receive(event); err != nil {
 			return err
 		}
+		watchdog.Reset(s.quiet)
 	}
 	return nil
+}
+
+// orSilence returns why a connection was cut, if the watchdog did it.
+func orSilence(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		return cause
+	}
+	return err
 }
 
 func (s *subscriber) receive(event sse.Event) error {
 	if event.LastEventID != "" {
 		s.lastID = event.LastEventID
 	}
-	switch event.Type {
-	case bridge.EventOpen, bridge.EventHeartbeat:
+	switch {
+	case event.Type == bridge.EventOpen, event.Type == bridge.EventHeartbeat:
 		return nil
-	case bridge.EventReset, bridge.EventReconnect:
-		_, err := fmt.Fprintf(s.notes, "ssebridge: %s %s\n", event.Type, event.Data)
-		return err
+	case event.Type != "": // a reset, a farewell
+		_, _ = fmt.Fprintf(s.notes, "ssebridge: %s %s\n", event.Type, event.Data)
+		return nil
 	}
 	if _, err := s.out.WriteString(event.Data + "\n"); err != nil {
-		return err
+		return &outputError{err}
 	}
 	if err := s.out.Flush(); err != nil {
-		return err
+		return &outputError{err}
 	}
 	if s.left--; s.left == 0 {
 		return errDone
 	}
 	return nil
+}
+
+// streamBody watches an event stream for what its parser does not tell: that it is alive, and its retry fields.
+type streamBody struct {
+	io.Reader
+
+	heard func()
+	retry func(time.Duration)
+	line  []byte // what has come of the current line, as far as a retry field is long
+}
+
+func (b *streamBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if n > 0 {
+		b.heard()
+	}
+	for _, c := range p[:n] {
+		switch {
+		case c == '\n' || c == '\r':
+			b.endLine()
+		case len(b.line) < len("retry: ")+10:
+			b.line = append(b.line, c)
+		}
+	}
+	return n, err
+}
+
+// endLine takes the reconnection time from a retry field (WHATWG HTML, section 9.2.6), in milliseconds.
+func (b *streamBody) endLine() {
+	if value, ok := bytes.CutPrefix(b.line, []byte("retry:")); ok {
+		if ms, err := strconv.ParseUint(string(bytes.TrimPrefix(value, []byte(" "))), 10, 32); err == nil {
+			b.retry(time.Duration(ms) * time.Millisecond)
+		}
+	}
+	b.line = b.line[:0]
 }
