@@ -46,6 +46,20 @@ func check(in *ssebridgev1.Event, now time.Time) (*bridge.Event, error) {
 	return event, nil
 }
 
+// checkType refuses types whose names mean something else to a reader: with format=json the name of the type is that of
+// the SSE event, under which a page hears the bridge's own events and EventSource its own.
+func checkType(name string) error {
+	switch {
+	case strings.HasPrefix(name, "ssebridge."):
+		return bridge.Refuse(bridge.CodePermissionDenied, "data", "type.reserved",
+			"the type "+name+" belongs to the bridge: publish a message of a package of your own")
+	case name == "open", name == "message", name == "error":
+		return bridge.Refuse(bridge.CodeInvalidArgument, "data", "type.reserved",
+			"EventSource has events of its own with the name "+name+": put the message into a package")
+	}
+	return nil
+}
+
 func checkID(id string) error {
 	if !utf8.ValidString(id) {
 		return fmt.Errorf("is not UTF-8: use up to %d printable characters", maxIDChars)

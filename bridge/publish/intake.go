@@ -83,6 +83,9 @@ func (in *intake) read(ctx context.Context, event *ssebridgev1.Event) (*bridge.E
 	} else {
 		accepted.Type, accepted.Data, err = in.encoder.Encode(event.GetData().GetTypeUrl(), event.GetData().GetValue())
 	}
+	if err == nil {
+		err = checkType(accepted.Type)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,12 @@ import (
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -288,4 +294,88 @@ func TestOpenRulesStayOnLoopback(t *testing.T) {
 		_, err := loopback("public-addr", addr)
 		assert.ErrorContains(t, err, "public-addr")
 	}
+}
+
+// TestReservedTypes: an event whose type a browser would take for an event of the bridge, or of EventSource itself, is
+// refused, whoever sends the schema.
+func TestReservedTypes(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	reserved := []string{"ssebridge.open", "ssebridge.Anything", "ssebridge.shop.v1.Order", "open", "message", "error"}
+	free := []string{"ssebridgex.v1.Order", "Open", "errors", "open.v1.Order", "shop.ssebridge.Order", "shop.v1.error", "ssebridge"}
+	set := &descriptorpb.FileDescriptorSet{}
+	for _, name := range slices.Concat(reserved, free) {
+		file := &descriptorpb.FileDescriptorProto{Name: proto.String(name + ".proto"), Syntax: proto.String("proto3")}
+		message := name
+		if dot := strings.LastIndexByte(name, '.'); dot > 0 {
+			file.Package, message = proto.String(name[:dot]), name[dot+1:]
+		}
+		if name == "ssebridge" || name == "open" { // there are packages of that name: a set of its own
+			continue
+		}
+		file.MessageType = []*descriptorpb.DescriptorProto{{Name: proto.String(message)}}
+		set.File = append(set.File, file)
+	}
+	sets := []*descriptorpb.FileDescriptorSet{set, {File: []*descriptorpb.FileDescriptorProto{{
+		Name: proto.String("alone.proto"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("open")}, {Name: proto.String("ssebridge")}},
+	}}}, {File: []*descriptorpb.FileDescriptorProto{
+		protodesc.ToFileDescriptorProto(durationpb.File_google_protobuf_duration_proto),
+		protodesc.ToFileDescriptorProto(timestamppb.File_google_protobuf_timestamp_proto),
+		protodesc.ToFileDescriptorProto(anypb.File_google_protobuf_any_proto),
+		protodesc.ToFileDescriptorProto(ssebridgev1.File_ssebridge_v1_publish_proto),
+	}}}
+	reserved = append(reserved, "ssebridge.v1.Event", "ssebridge.v1.PublishRequest")
+	results := map[string]*ssebridgev1.PublishError{}
+	for _, set := range sets {
+		schema, err := proto.Marshal(set)
+		require.NoError(t, err)
+		for _, options := range [][]connect.ClientOption{nil, {connect.WithCodec(anyJSON{})}} {
+			batch := &ssebridgev1.PublishBatchRequest{Schema: schema}
+			names := slices.Concat(reserved, free)
+			for _, name := range names {
+				batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "a", Data: &anypb.Any{TypeUrl: "type.googleapis.com/" + name}})
+			}
+			response, err := publisher(b.internalURL, options...).PublishBatch(t.Context(), connect.NewRequest(batch))
+			require.NoError(t, err)
+			for i, result := range response.Msg.GetResults() {
+				if code := result.GetError().GetCode(); code != "not_found" {
+					results[names[i]+map[bool]string{true: " in JSON"}[options != nil]] = result.GetError()
+				}
+			}
+		}
+	}
+	for _, format := range []string{"", " in JSON"} {
+		for _, name := range reserved {
+			refused := results[name+format]
+			require.NotNil(t, refused, name+format)
+			require.Len(t, refused.GetViolations(), 1)
+			assert.Equal(t, "data", refused.GetViolations()[0].GetField())
+			assert.Equal(t, "type.reserved", refused.GetViolations()[0].GetRule())
+			assert.Contains(t, refused.GetMessage(), "package", "how to mend it")
+		}
+		for _, name := range free {
+			refused, known := results[name+format]
+			assert.True(t, known, name+format)
+			assert.Nil(t, refused, name+format)
+		}
+	}
+}
+
+// anyJSON is a codec that writes empty events as JSON without knowing their types.
+type anyJSON struct{}
+
+func (anyJSON) Name() string { return "json" }
+
+func (anyJSON) Marshal(message any) ([]byte, error) {
+	batch := message.(*ssebridgev1.PublishBatchRequest) //nolint:forcetypeassert // panics in a test
+	var events []map[string]any
+	for _, event := range batch.GetEvents() {
+		events = append(events, map[string]any{"topic": event.GetTopic(), "data": map[string]any{"@type": event.GetData().GetTypeUrl()}})
+	}
+	return json.Marshal(map[string]any{"events": events, "schema": batch.GetSchema()})
+}
+
+func (anyJSON) Unmarshal(text []byte, message any) error {
+	return protojson.Unmarshal(text, message.(proto.Message)) //nolint:forcetypeassert // likewise
 }

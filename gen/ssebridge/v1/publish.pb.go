@@ -26,10 +26,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PublishRequest is one message of a Publish stream. It holds at most 4 MiB.
+// PublishRequest is one message of a Publish stream. It holds at most 4 MiB and 65,536 events.
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events to store, in this order. Any number: several events per message cost less than one.
+	// Events to store, in this order. Several events per message cost less than one.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// A serialized google.protobuf.FileDescriptorSet (`buf build -o events.binpb`) with types that the bridge
 	// may not know. It counts for this stream only, from this message on, and replaces a schema sent earlier.
@@ -90,7 +90,9 @@ type Event struct {
 	// `A-Z a-z 0-9 - . _ ~ : @ =`, 512 bytes in all; no segment is `.` or `..`; a first segment that begins
 	// with `$` is reserved for the bridge. Compared byte by byte; a malformed topic is refused.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// The typed event. Readers receive it in the protobuf JSON mapping, at most 256 KiB of JSON.
+	// The typed event. Readers receive it in the protobuf JSON mapping, at most 256 KiB of JSON. Types in the package
+	// `ssebridge` and those below it belong to the bridge and are refused; so are messages without a package whose name is
+	// `open`, `message` or `error`, which EventSource uses itself.
 	Data *anypb.Any `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	// Optional, up to 128 printable characters. An event with the same topic and id as one that the same
 	// publisher stored within the duplicate window (2 minutes) is not stored again: its result carries the
