@@ -19,6 +19,12 @@ import (
 // data as JSON: harmless, as the encoder checks both alike.
 const jsonDataField protowire.Number = 15
 
+// maxRequestEvents is how many events one message of a publisher holds at most, so that many small ones do not take many
+// times its size in memory.
+const maxRequestEvents = 65_536
+
+var errTooManyEvents = fmt.Errorf("events: more than %d in one message: send several messages", maxRequestEvents)
+
 // JSONCodec is a codec for connect.WithCodec (it has the methods of connect's Codec and of its extensions), which
 // reads and writes the protobuf JSON mapping. It reads requests to publish in its own way: the data of each event
 // stays JSON, for [TakeJSONData], because the codec does not know the types that the stream's schema brings; and fields
@@ -139,7 +145,9 @@ func unmarshalRequest(text []byte, request proto.Message, events func() []*ssebr
 // an event has none. Where the text is not shaped like a request it is left as it is, for protojson to say why.
 func cutData(text []byte) (outer []byte, data []json.RawMessage, err error) {
 	c := &cutter{text: text, decoder: json.NewDecoder(bytes.NewReader(text))}
-	if err := c.request(); err != nil {
+	if err := c.request(); errors.Is(err, errTooManyEvents) {
+		return nil, nil, err
+	} else if err != nil {
 		return nil, nil, fmt.Errorf("%s: %s", c.where(), notJSON(err))
 	}
 	return append(c.outer, text[c.copied:]...), c.data, nil
@@ -177,6 +185,9 @@ func (c *cutter) events() error {
 		return err
 	}
 	for c.decoder.More() {
+		if len(c.data) == maxRequestEvents {
+			return errTooManyEvents
+		}
 		c.data = append(c.data, nil)
 		if err := c.object(c.eventField); err != nil {
 			return err

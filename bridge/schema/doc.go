@@ -30,5 +30,5 @@
 //
 // JSON of a request reaches the bridge before the types of its events are known. [JSONCodec] therefore leaves the data
 // of each event as it is, and [TakeJSONData] hands it to the encoder later, so that an unknown type refuses its event
-// and not the request.
+// and not the request. [BinaryCodec] is its counterpart for the binary format. Both bound the events of a request.
 package schema

@@ -180,6 +180,7 @@ func TestBrokenMessageEndsTheStream(t *testing.T) {
 		"not JSON":      {`{"events":[`, connect.CodeInvalidArgument},
 		"unknown field": {`{"events":[{"topik":"a"}]}`, connect.CodeInvalidArgument},
 		"bad schema":    {`{"schema":"AAAA"}`, connect.CodeInvalidArgument},
+		"many events":   {`{"events":[` + strings.Repeat("{},", 65_536) + `{}]}`, connect.CodeInvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream := client.CallBidiStream(t.Context())
@@ -216,6 +217,32 @@ func TestLargeMessageIsRefused(t *testing.T) {
 	response, err := publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(request))
 	require.NoError(t, err)
 	assert.Len(t, response.Msg.GetResults(), 15)
+}
+
+// TestTooManyEventsAreRefused: a small message of events that would be large.
+func TestTooManyEventsAreRefused(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	events := make([]*ssebridgev1.Event, 65_537)
+	for i := range events {
+		events[i] = &ssebridgev1.Event{}
+	}
+	for name, options := range map[string][]connect.ClientOption{"binary": nil, "JSON": {connect.WithProtoJSON()}} {
+		_, err := publisher(b.internalURL, options...).PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events}))
+		assert.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err), name)
+		assert.ErrorContains(t, err, "more than 65536 in one message", name)
+		stream := publisher(b.internalURL, options...).Publish(t.Context())
+		require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: []*ssebridgev1.Event{numbered(t, "a", 0)}}), name)
+		require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: events}), name)
+		response, err := stream.Receive()
+		require.NoError(t, err, name)
+		assert.Len(t, response.GetResults(), 1, "the result of what came before")
+		_, err = stream.Receive()
+		assert.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err), name)
+		response2, err := publisher(b.internalURL, options...).PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events[1:]}))
+		require.NoError(t, err, name)
+		assert.Len(t, response2.Msg.GetResults(), 65_536)
+	}
 }
 
 // TestHostileConnections: headers without end, handshakes that take for ever, and HTTP that is none.

@@ -153,7 +153,7 @@ func (p *program) serve(options options) {
 	p.service = publish.New(in)
 	internal := http.NewServeMux()
 	p.service.Mount(internal, publish.Wire{
-		Codecs:      []connect.Codec{schema.NewJSONCodec("json"), schema.NewJSONCodec("json; charset=utf-8")},
+		Codecs:      []connect.Codec{schema.NewJSONCodec("json"), schema.NewJSONCodec("json; charset=utf-8"), schema.BinaryCodec{}},
 		Descriptors: p.types,
 		Extensions:  p.types,
 	})

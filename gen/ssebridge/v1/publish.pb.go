@@ -430,7 +430,7 @@ func (x *Violation) GetMessage() string {
 	return ""
 }
 
-// PublishBatchRequest is a list of events to store, in order. It holds at most 4 MiB.
+// PublishBatchRequest is a list of events to store, in order. It holds at most 4 MiB and 65,536 events.
 type PublishBatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events to store, in this order.
