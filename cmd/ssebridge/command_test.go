@@ -168,7 +168,7 @@ func TestPublishCommandWithoutOutput(t *testing.T) {
 func TestPublishCommandGoesOnAfterLast(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.publish.MaxAge = 20 * time.Millisecond
+	options.config.Publish.MaxAge = 20 * time.Millisecond
 	b := startBridge(t, options)
 	reader, writer := io.Pipe()
 	go func() {
@@ -193,7 +193,7 @@ func TestPublishCommandGoesOnAfterLast(t *testing.T) {
 func TestSubscribeCommandResumes(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.publicAddr = freeAddress(t)
+	options.config.Public.Addr = freeAddress(t)
 	first := startBridge(t, options)
 	reader, writer := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssebridge/ssebridge/cmd/ssebridge/config"
 	"github.com/ssebridge/ssebridge/web"
 )
 
 func newDemoCommand() *cobra.Command {
-	var options options
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the bridge with a sample service and a page that shows its events",
@@ -26,34 +26,37 @@ page that it names; stop the bridge, start it again with the same --data-dir, an
   ssebridge demo --data-dir /tmp/ssebridge-demo`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := loadConfig("", cmd.Flags())
+			if err != nil {
+				return err
+			}
 			if !cmd.Flags().Changed("data-dir") {
 				dir, err := os.MkdirTemp("", "ssebridge-demo-")
 				if err != nil {
 					return err
 				}
 				defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary directory does no harm
-				options.dataDir = dir
+				loaded.Log.DataDir = dir
 			}
-			return demo(cmd.Context(), options, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr()))
+			return demo(cmd.Context(), loaded, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr(), loaded.Logging))
 		},
 	}
-	addServerFlags(cmd.Flags(), &options)
+	addServerFlags(cmd.Flags())
 	return cmd
 }
 
 // demo runs the bridge and, in the same process, the sample service, which knows nothing of the bridge but its URL. Page
 // and output come once the service has published, so that nobody looks at a demo that has nothing to show.
-func demo(ctx context.Context, options options, out io.Writer, logger *slog.Logger) error {
+func demo(ctx context.Context, loaded config.Config, out io.Writer, logger *slog.Logger) error {
 	published := make(chan struct{})
-	options.dev = true
-	options.page = func(publish string) http.Handler {
+	options := options{config: loaded, dev: true, page: func(publish string) http.Handler {
 		return after(published, web.Handler(publish, "demo/ticks", "demo/orders/*"))
-	}
+	}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan struct{})
 	err := serve(ctx, options, logger, func(_ context.Context, p *program) error {
-		service, err := newDemoService(p.internalURL, filepath.Join(options.dataDir, "demo.json"), logger)
+		service, err := newDemoService(p.internalURL, filepath.Join(loaded.Log.DataDir, "demo.json"), logger)
 		if err != nil {
 			return err
 		}

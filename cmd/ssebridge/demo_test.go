@@ -24,9 +24,9 @@ func (w writerFunc) Write(text []byte) (int, error) { return w(text) }
 // TestDemoComesUpWithEvents: whoever sees its output or its page finds events in the log already.
 func TestDemoComesUpWithEvents(t *testing.T) {
 	t.Parallel()
-	options := testOptions(t)
-	options.publicAddr, options.internalAddr = freeAddress(t), freeAddress(t)
-	base := "http://" + options.publicAddr
+	c := testOptions(t).config
+	c.Public.Addr, c.Internal.Addr = freeAddress(t), freeAddress(t)
+	base := "http://" + c.Public.Addr
 	atOutput := make(chan frame, 1)
 	var text bytes.Buffer
 	out := writerFunc(func(part []byte) (int, error) {
@@ -39,7 +39,7 @@ func TestDemoComesUpWithEvents(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	group.Go(func() { assert.NoError(t, demo(ctx, options, out, slog.New(slog.DiscardHandler))) })
+	group.Go(func() { assert.NoError(t, demo(ctx, c, out, slog.New(slog.DiscardHandler))) })
 	defer group.Wait()
 	defer cancel()
 
@@ -54,7 +54,7 @@ func TestDemoComesUpWithEvents(t *testing.T) {
 	body, err := io.ReadAll(page.Body)
 	require.NoError(t, err)
 	_ = page.Body.Close()
-	assert.Contains(t, string(body), strings.Replace(options.internalAddr, "127.0.0.1", "http://localhost", 1))
+	assert.Contains(t, string(body), strings.Replace(c.Internal.Addr, "127.0.0.1", "http://localhost", 1))
 	for name, open := range map[string]frame{"page": atPage, "output": <-atOutput} {
 		assert.Equal(t, "ssebridge.open", open.event)
 		assert.False(t, strings.HasPrefix(open.id, "0-"), "%s: the log is empty", name)

@@ -58,9 +58,13 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(newServeCommand(), newDemoCommand(), newPublishCommand(), newSubscribeCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newDemoCommand(), newPublishCommand(), newSubscribeCommand(),
+		newConfigCommand(), newVersionCommand())
 	return root
 }
+
+// fromEnvironment is the annotation of a flag that an environment variable has set, with its name.
+const fromEnvironment = "ssebridge_environment"
 
 // flagsFromEnvironment sets each flag that is not on the command line from SSEBRIDGE_ and its name, such as
 // SSEBRIDGE_PUBLIC_ADDR for --public-addr.
@@ -75,6 +79,7 @@ func flagsFromEnvironment(flags *pflag.FlagSet) error {
 		if err := flags.Set(flag.Name, value); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
 		}
+		errs = append(errs, flags.SetAnnotation(flag.Name, fromEnvironment, []string{name}))
 	})
 	return errors.Join(errs...)
 }

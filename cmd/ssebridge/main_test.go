@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/ssebridge/ssebridge/cmd/ssebridge/config"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
 )
@@ -38,10 +39,10 @@ func TestMain(m *testing.M) {
 // testOptions are the options of a bridge with open rules on free ports.
 func testOptions(t *testing.T) options {
 	t.Helper()
-	return options{
-		publicAddr: "127.0.0.1:0", internalAddr: "127.0.0.1:0", opsAddr: "127.0.0.1:0",
-		dataDir: t.TempDir(), maxAge: time.Hour, maxBytes: 1 << 30, dev: true, page: func(string) http.Handler { return http.NotFoundHandler() },
-	}
+	c := config.Default()
+	c.Public.Addr, c.Internal.Addr, c.Ops.Addr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	c.Log.DataDir, c.Log.MaxAge = t.TempDir(), time.Hour
+	return options{config: c, dev: true, page: func(string) http.Handler { return http.NotFoundHandler() }}
 }
 
 // startBridge runs a bridge in this process until the test ends.
@@ -98,7 +99,7 @@ func startProcess(t *testing.T, dir string, before *process, arguments ...string
 // freeAddress returns an address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	server, _, err := listen(t.Context(), "test", "127.0.0.1:0")
+	server, _, err := listen(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
 	defer server.close()
 	return server.listener.Addr().String()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -17,28 +16,16 @@ import (
 	"github.com/ssebridge/ssebridge/bridge/publish"
 	"github.com/ssebridge/ssebridge/bridge/schema"
 	"github.com/ssebridge/ssebridge/bridge/sse"
+	"github.com/ssebridge/ssebridge/cmd/ssebridge/config"
 )
 
-const (
-	schemaPoll  = 2 * time.Second
-	drainMax    = 10 * time.Second // for readers and publishers to take their leave
-	shutdownMax = 5 * time.Second  // after which the connections that are left are cut
-)
+const schemaPoll = 2 * time.Second
 
-// options are what the command line says about the bridge.
+// options are what a bridge is started with.
 type options struct {
-	publicAddr, internalAddr, opsAddr string
-
-	dataDir  string
-	schemas  []string
-	maxAge   time.Duration
-	maxBytes int64
-	dev      bool
-	page     func(publish string) http.Handler // at / of the public listener, with open rules; publish is the internal URL
-
-	hub     bridge.Settings
-	sse     sse.Config     // its times
-	publish publish.Config // its bounds
+	config config.Config
+	dev    bool                              // open rules, on the loopback interface only
+	page   func(publish string) http.Handler // at / of the public listener, with open rules; publish is the internal URL
 }
 
 // program is a running bridge.
@@ -46,6 +33,7 @@ type program struct {
 	publicURL, internalURL, opsURL string
 
 	logger   *slog.Logger
+	grace    time.Duration // after which connections are cut
 	embedded *jetstream.Embedded
 	log      *jetstream.Log
 	hub      *bridge.Hub
@@ -65,7 +53,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 		return nil, err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p := &program{logger: logger, stop: stop, failed: make(chan error, 8), done: make(chan struct{})}
+	p := &program{logger: logger, grace: options.config.Drain.Grace, stop: stop, failed: make(chan error, 8), done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			close(p.done)
@@ -75,13 +63,17 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	if err := p.listen(ctx, options); err != nil {
 		return nil, err
 	}
-	if p.types, err = schema.Open(options.schemas, logger); err != nil {
-		return nil, err
+	if p.types, err = schema.Open(options.config.Schemas, logger); err != nil {
+		return nil, options.config.At("schemas", err)
 	}
+	p.types.EmitDefaults = options.config.Events.EmitDefaults
 	if err := p.openLog(ctx, options); err != nil {
 		return nil, err
 	}
-	p.hub = bridge.NewHub(p.log, options.hub)
+	p.hub = bridge.NewHub(p.log, bridge.Settings{
+		WindowEvents: options.config.Window.Events, WindowBytes: int(options.config.Window.Bytes),
+		HistoryBytes: int(options.config.History.Bytes), HistoryReads: options.config.History.Reads,
+	})
 	p.serve(options)
 	go p.run(background)
 	return p, nil
@@ -92,11 +84,11 @@ func (o *options) restrict() (err error) {
 	if !o.dev {
 		return nil
 	}
-	for flag, addr := range map[string]*string{
-		"public-addr": &o.publicAddr, "internal-addr": &o.internalAddr, "ops-addr": &o.opsAddr,
+	for key, addr := range map[string]*string{
+		"public.addr": &o.config.Public.Addr, "internal.addr": &o.config.Internal.Addr, "ops.addr": &o.config.Ops.Addr,
 	} {
-		if *addr, err = loopback(flag, *addr); err != nil {
-			return err
+		if *addr, err = loopback(*addr); err != nil {
+			return o.config.At(key, err)
 		}
 	}
 	return nil
@@ -118,39 +110,56 @@ func (o *options) authorizeReaders() func(*http.Request, *bridge.Subscription) (
 
 // listen opens the listeners, so that an address in use is found out before anything else happens.
 func (p *program) listen(ctx context.Context, options options) (err error) {
-	if p.ops, p.opsURL, err = listen(ctx, "ops-addr", options.opsAddr); err != nil {
-		return err
+	c := options.config
+	if p.ops, p.opsURL, err = listen(ctx, c.Ops.Addr); err != nil {
+		return c.At("ops.addr", err)
 	}
-	if p.internal, p.internalURL, err = listen(ctx, "internal-addr", options.internalAddr); err != nil {
-		return err
+	if p.internal, p.internalURL, err = listen(ctx, c.Internal.Addr); err != nil {
+		return c.At("internal.addr", err)
 	}
-	p.public, p.publicURL, err = listen(ctx, "public-addr", options.publicAddr)
-	return err
+	p.public, p.publicURL, err = listen(ctx, c.Public.Addr)
+	return c.At("public.addr", err)
 }
 
 func (p *program) openLog(ctx context.Context, options options) (err error) {
-	p.embedded, err = jetstream.StartEmbedded(jetstream.EmbeddedConfig{DataDir: options.dataDir, Logger: p.logger})
-	if err != nil {
-		return err
+	from := options.config.Log
+	to := jetstream.Config{
+		Stream: from.Stream, Prefix: from.SubjectPrefix, Replicas: from.Replicas,
+		MaxAge: from.MaxAge, MaxBytes: int64(from.MaxBytes), DuplicateWindow: from.DuplicateWindow, Logger: p.logger,
 	}
-	p.log, err = jetstream.Open(ctx, jetstream.Config{
-		Connect: p.embedded.Connect, MaxAge: options.maxAge, MaxBytes: options.maxBytes, Logger: p.logger,
-	})
-	return err
+	key := "log"
+	if from.URL != "" {
+		key = "log.url"
+		external := jetstream.External{URL: from.URL, CredentialsFile: from.CredentialsFile, CAFile: from.CAFile, Logger: p.logger}
+		to.Connect = external.Connect
+	} else {
+		p.embedded, err = jetstream.StartEmbedded(jetstream.EmbeddedConfig{
+			DataDir: from.DataDir, SyncInterval: from.SyncInterval, SyncAlways: from.SyncAlways, Logger: p.logger,
+		})
+		if err != nil {
+			return options.config.At("log.data_dir", err)
+		}
+		to.Connect = p.embedded.Connect
+	}
+	p.log, err = jetstream.Open(ctx, to)
+	return options.config.At(key, err)
 }
 
 func (p *program) serve(options options) {
-	out := options.sse
-	out.Hub, out.Authorize, out.Logger = p.hub, options.authorizeReaders(), p.logger
+	c := options.config
 	public := http.NewServeMux()
-	public.Handle("/v1/events", sse.NewHandler(out))
+	public.Handle("/v1/events", sse.NewHandler(sse.Config{
+		Hub: p.hub, Authorize: options.authorizeReaders(), Logger: p.logger,
+		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall,
+	}))
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))
 		public.Handle("/", options.page(p.internalURL))
 	}
-	in := options.publish
-	in.Log, in.Encoders, in.JSONData, in.Allow, in.Logger = p.log, p.types, schema.TakeJSONData, options.allowPublish(), p.logger
-	p.service = publish.New(in)
+	p.service = publish.New(publish.Config{
+		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Allow: options.allowPublish(), Logger: p.logger,
+		Source: c.Events.Source, MaxEventBytes: int(c.Publish.MaxEventBytes), InFlight: c.Publish.InFlight, MaxAge: c.Publish.MaxAge,
+	})
 	internal := http.NewServeMux()
 	p.service.Mount(internal, publish.Wire{
 		Codecs:      []connect.Codec{schema.NewJSONCodec("json"), schema.NewJSONCodec("json; charset=utf-8"), schema.BinaryCodec{}},
@@ -197,9 +206,9 @@ func (p *program) wait(ctx context.Context) error {
 func (p *program) shutdown() {
 	p.hub.Drain()
 	p.service.Drain()
-	p.waitDrained()
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
+	ctx, cancel := context.WithTimeout(context.Background(), p.grace)
 	defer cancel()
+	p.waitDrained(ctx)
 	var group sync.WaitGroup
 	for name, server := range map[string]*server{"public": p.public, "internal": p.internal} {
 		group.Go(func() {
@@ -213,15 +222,17 @@ func (p *program) shutdown() {
 	p.logger.Info("shut down")
 }
 
-// waitDrained returns when every reader and publisher has gone, or when they have had their time.
-func (p *program) waitDrained() {
-	late := time.After(drainMax)
+// waitDrained returns when every reader and publisher has gone, or when they have had half of the time: the other half is
+// for requests that are still answered.
+func (p *program) waitDrained(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.grace/2)
+	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for p.hub.Readers() > 0 || p.service.Streams() > 0 {
 		select {
 		case <-look.C:
-		case <-late:
+		case <-ctx.Done():
 			p.logger.Warn("some do not go", "readers", p.hub.Readers(), "publishers", p.service.Streams())
 			return
 		}
@@ -247,12 +258,4 @@ func (p *program) close() {
 	if err != nil {
 		p.logger.Error("close the log", "error", err)
 	}
-}
-
-// listenError tells how to mend an address that cannot be used.
-func listenError(flag, addr string, err error) error {
-	if addrErr := (*net.AddrError)(nil); errors.As(err, &addrErr) {
-		return fmt.Errorf("--%s %q: %w: use host:port or :port", flag, addr, err)
-	}
-	return fmt.Errorf("--%s %q: %w: choose another address", flag, addr, err)
 }

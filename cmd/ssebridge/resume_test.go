@@ -21,7 +21,7 @@ func TestEveryIDResumesExactly(t *testing.T) {
 	t.Parallel()
 	const kept = 10_500
 	options := testOptions(t)
-	options.hub = bridge.Settings{WindowEvents: 2000}
+	options.config.Window.Events = 2000
 	b := startBridge(t, options)
 	topic := func(i int) string { return fmt.Sprintf("a/%d", i%700) }
 	var cursors []string
@@ -63,7 +63,7 @@ func TestEveryIDResumesExactly(t *testing.T) {
 func TestManyMissedEventsArriveInOneConnection(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.hub = bridge.Settings{WindowEvents: 500}
+	options.config.Window.Events = 500
 	b := startBridge(t, options)
 	cursors := publishNumbered(t, b.internalURL, "a/b", 0, 5000)
 	for query, skip := range map[string]int{"earliest": 0, "10m": 0, cursors[0]: 1} {
@@ -112,7 +112,7 @@ func TestRestartKeepsEveryPlace(t *testing.T) {
 func TestHeartbeatCarriesThePlace(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.sse.Heartbeat = 50 * time.Millisecond
+	options.config.Public.Heartbeat = 50 * time.Millisecond
 	b := startBridge(t, options)
 	s := subscribe(t, b.publicURL, topics("quiet"), "")
 	first := s.nextNotice(t, "ssebridge.heartbeat")
@@ -127,8 +127,8 @@ func TestHeartbeatCarriesThePlace(t *testing.T) {
 func TestResets(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.hub = bridge.Settings{WindowEvents: 10}
-	options.maxBytes = 64 << 10
+	options.config.Window.Events = 10
+	options.config.Log.MaxBytes = 64 << 10
 	b := startBridge(t, options)
 	old := publishNumbered(t, b.internalURL, "a", 0, 1)[0]
 	cursors := publishNumbered(t, b.internalURL, "a", 1, 2000) // more than is kept

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,11 +29,11 @@ type server struct {
 	writeTimeout time.Duration // of an answer, from its request on; 0: none
 }
 
-// listen opens a listener for a flag's address and returns the URL under which it is reached from this machine.
-func listen(ctx context.Context, flag, addr string) (*server, string, error) {
+// listen opens a listener and returns the URL under which it is reached from this machine.
+func listen(ctx context.Context, addr string) (*server, string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, "", listenError(flag, addr, err)
+		return nil, "", fmt.Errorf("%w: choose another address, as host:port or :port", err)
 	}
 	bound, _ := listener.Addr().(*net.TCPAddr)
 	host := bound.IP.String()

@@ -116,7 +116,7 @@ func TestSubscribeCommandWaitsForItsOutput(t *testing.T) {
 func TestSubscribeCommandStaysWhereHeartbeatsCome(t *testing.T) {
 	t.Parallel()
 	options := testOptions(t)
-	options.sse.Heartbeat = 100 * time.Millisecond
+	options.config.Public.Heartbeat = 100 * time.Millisecond
 	b := startBridge(t, options)
 	var out, notes bytes.Buffer
 	s, err := newSubscriber(subscribeFlags{addr: b.publicURL, topics: []string{"a"}, count: 1}, &out, &notes)

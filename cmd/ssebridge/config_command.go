@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ssebridge/ssebridge/bridge/schema"
+	"github.com/ssebridge/ssebridge/cmd/ssebridge/config"
+)
+
+func newConfigCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		Short:   "Work with the configuration file",
+		Example: "  ssebridge config check config.yaml",
+		Args:    cobra.NoArgs,
+	}
+	cmd.AddCommand(newConfigCheckCommand())
+	return cmd
+}
+
+func newConfigCheckCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Check a configuration file",
+		Long: `Check a configuration file as serve does before it starts, and print every mistake with its place and how to mend
+it. Nothing is started, and no address is used. Files that the configuration names are read.`,
+		Example: `  ssebridge config check /etc/ssebridge/config.yaml
+  ssebridge config check --config config.yaml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				file = args[0]
+			}
+			if file == "" {
+				return errors.New("no configuration file: name one, as in ssebridge config check config.yaml")
+			}
+			loaded, err := config.Load(file)
+			if err == nil {
+				err = check(&loaded)
+			}
+			if err != nil {
+				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err) // as it is: editors find the places in it
+				return errQuiet
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", file)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration file, where it is no argument")
+	return cmd
+}
+
+// check finds what the configuration alone does not show.
+func check(loaded *config.Config) error {
+	_, err := schema.Open(loaded.Schemas, slog.New(slog.DiscardHandler))
+	return loaded.At("schemas", err)
+}
