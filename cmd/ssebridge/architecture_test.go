@@ -21,6 +21,8 @@ const module = "github.com/ssebridge/ssebridge/"
 // mayImport says which packages of this module a package imports. The core imports no edge, edges do not import each
 // other, and cmd ties them together.
 var mayImport = map[string][]string{
+	"auth":                                {},
+	"auth/rule":                           {"auth", "bridge"},
 	"bridge":                              {},
 	"bridge/jetstream":                    {"bridge"},
 	"bridge/publish":                      {"bridge", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
@@ -38,6 +40,7 @@ var mayImport = map[string][]string{
 // belongs to the contract, and cmd, which speaks it as a client, may use what the contract is made of.
 var homes = map[string][]string{
 	"buf.build/":                                 {"bridge/schema"},
+	"cel.dev/":                                   {"auth/rule"},
 	"connectrpc.com/connect":                     {"bridge/publish", "cmd/ssebridge", "gen/"},
 	"connectrpc.com/grpchealth":                  {"bridge/publish"},
 	"connectrpc.com/grpcreflect":                 {"bridge/publish"},
