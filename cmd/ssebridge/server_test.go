@@ -76,7 +76,7 @@ func TestStreamsOutliveTheWriteTimeout(t *testing.T) {
 	assert.Equal(t, time.Minute, b.public.http.WriteTimeout)
 	assert.Equal(t, 5*time.Minute, b.ops.http.WriteTimeout)
 
-	short, base, err := listen(t.Context(), "test", "127.0.0.1:0")
+	short, base, err := listen(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(short.close)
 	cut := make(chan error, 1)
