@@ -23,6 +23,7 @@ const module = "github.com/ssebridge/ssebridge/"
 var mayImport = map[string][]string{
 	"auth":                                {},
 	"auth/rule":                           {"auth", "bridge"},
+	"auth/token":                          {"auth"},
 	"bridge":                              {},
 	"bridge/jetstream":                    {"bridge"},
 	"bridge/publish":                      {"bridge", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
@@ -45,6 +46,7 @@ var homes = map[string][]string{
 	"connectrpc.com/grpchealth":                  {"bridge/publish"},
 	"connectrpc.com/grpcreflect":                 {"bridge/publish"},
 	"github.com/goccy/go-yaml":                   {"cmd/ssebridge/config"},
+	"github.com/go-jose/go-jose":                 {"auth/token"},
 	"github.com/gofrs/flock":                     {"bridge/jetstream"},
 	"github.com/nats-io/":                        {"bridge/jetstream"},
 	"github.com/spf13/":                          {"cmd/ssebridge"},
@@ -55,7 +57,7 @@ var homes = map[string][]string{
 	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "gen/"},
 	"google.golang.org/protobuf/encoding/":       {"bridge/schema"},
 	"google.golang.org/protobuf/types/dynamicpb": {"bridge/schema"},
-	"net/http":                                   {"bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
+	"net/http":                                   {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
 }
 
 type goPackage struct {
