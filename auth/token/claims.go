@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	strict "github.com/go-jose/go-jose/v4/json" // refuses duplicate members and knows upper from lower case
+	strict "github.com/go-jose/go-jose/v4/json"
 
 	"github.com/ssebridge/ssebridge/auth"
 )
@@ -22,7 +22,7 @@ func (i *issuer) principal(payload []byte, now time.Time) (*auth.Principal, erro
 	if !ok {
 		return nil, refuse(ReasonClaims, "the token's payload is not a JSON object in UTF-8 with each member once")
 	}
-	if claims["iss"] != i.url {
+	if claims["iss"] != i.url { // what was read before the signature was checked led here, but is not trusted
 		return nil, refuse(ReasonIssuer, "the token's iss is not a configured issuer")
 	}
 	subject, _ := claims["sub"].(string)

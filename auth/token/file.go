@@ -55,6 +55,7 @@ func (f *fileKeys) renew(context.Context) (*keySet, error) {
 	f.read = time.Now()
 	text, err := os.ReadFile(f.path) //nolint:gosec // the operator names the file
 	if err != nil {
+		f.text = nil // what comes next is read, whatever it is
 		f.warn(err)
 		return f.set.Load(), nil
 	}

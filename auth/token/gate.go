@@ -127,12 +127,8 @@ func forbidden(detail string) *Refusal {
 
 // refusalOf answers a request whose token does not count.
 func refusalOf(err error) *Refusal {
-	refused, ok := errors.AsType[*Error](err)
-	if !ok {
-		return &Refusal{Status: http.StatusServiceUnavailable, Reason: ReasonUnavailable, Detail: unavailable, Err: err}
+	if refused, ok := errors.AsType[*Error](err); ok && !refused.Temporary() {
+		return &Refusal{Status: http.StatusUnauthorized, Challenge: challengeToken, Reason: refused.Reason, Detail: refused.Detail}
 	}
-	if refused.Temporary() {
-		return &Refusal{Status: http.StatusServiceUnavailable, Reason: refused.Reason, Detail: refused.Detail, Err: refused.Err}
-	}
-	return &Refusal{Status: http.StatusUnauthorized, Challenge: challengeToken, Reason: refused.Reason, Detail: refused.Detail}
+	return &Refusal{Status: http.StatusServiceUnavailable, Reason: ReasonUnavailable, Detail: unavailable, Err: errors.Unwrap(err)}
 }

@@ -19,6 +19,7 @@ const (
 	maxSetBytes = 1 << 20
 	minRSABits  = 2048 // RFC 7518, section 3.3
 	maxRSABits  = 8192 // a check with a larger key takes too long
+	maxTold     = 5    // keys of which an error says what is wrong
 )
 
 // keySet holds the public keys of an issuer that check signatures. It does not change.
@@ -69,7 +70,7 @@ func parseKeys(data []byte) (*keySet, error) {
 		}
 		return nil, errors.New(`is not a JWK Set: {"keys":[…]}`)
 	}
-	if document.Keys == nil {
+	if len(document.Keys) == 0 {
 		return nil, errors.New(`has no "keys": a JWK Set is {"keys":[…]}`)
 	}
 	var set keySet
@@ -83,7 +84,7 @@ func parseKeys(data []byte) (*keySet, error) {
 		set.keys = append(set.keys, k)
 	}
 	if len(set.keys) == 0 {
-		return nil, fmt.Errorf("holds no key that checks signatures: %s", strings.Join(append(passed, ""), "; "))
+		return nil, fmt.Errorf("holds no key that checks signatures: %s", strings.Join(passed[:min(len(passed), maxTold)], "; "))
 	}
 	return &set, nil
 }

@@ -3,7 +3,6 @@ package token
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -11,12 +10,17 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	strict "github.com/go-jose/go-jose/v4/json" // refuses duplicate members and knows upper from lower case
 
 	"github.com/ssebridge/ssebridge/auth"
 )
 
 // MaxBytes is how long a token may be.
 const MaxBytes = 16 << 10
+
+// maxHeaderText is how long the header of a token may be, encoded. Anybody can make the bridge read one; 4 KiB hold a
+// certificate or two.
+const maxHeaderText = 4 << 10
 
 // Verifier checks tokens. All methods may be called concurrently.
 type Verifier struct {
@@ -165,15 +169,20 @@ func claimedIssuer(raw string) (string, error) {
 	default:
 		return "", refuse(ReasonMalformed, "the token is not a JSON Web Token: three parts, joined by dots")
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+	head, rest, _ := strings.Cut(raw, ".")
+	if len(head) > maxHeaderText {
+		return "", refuse(ReasonMalformed, "the token's header is longer than 4 KiB")
+	}
+	body, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
 		return "", refuse(ReasonMalformed, "the token's payload is not base64url")
 	}
 	var claims struct {
 		Issuer *string `json:"iss"`
 	}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		return "", refuse(ReasonMalformed, "the token's payload is not a JSON object with a text as iss")
+	if err := strict.Unmarshal(payload, &claims); err != nil {
+		return "", refuse(ReasonMalformed, "the token's payload is not a JSON object with each member once and a text as iss")
 	}
 	if claims.Issuer == nil {
 		return "", refuse(ReasonIssuer, "the token has no iss")
