@@ -31,6 +31,10 @@ const (
 
 // Issuer is somebody whose tokens count. Where neither JWKSFile nor JWKSURL is set, the keys are found by OpenID
 // Connect Discovery 1.0, section 4.
+//
+// For the service-account tokens of a Kubernetes cluster, URL is the issuer that kubectl get --raw
+// /.well-known/openid-configuration names, JWKSURL is https://kubernetes.default.svc/openid/v1/jwks, and CAFile and
+// BearerFile are ca.crt and token in /var/run/secrets/kubernetes.io/serviceaccount.
 type Issuer struct {
 	Name       string        // unique; rules and logs know the issuer by it
 	URL        string        // exactly the iss claim of its tokens

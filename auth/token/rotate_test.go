@@ -257,8 +257,10 @@ func TestKeysStayWhileTheirIssuerIsDown(t *testing.T) {
 		require.NoError(t, verify(v, older))
 
 		server.change(func(s *keyServer) { s.status = http.StatusInternalServerError })
+		down := server.fetches.Load()
 		time.Sleep(10 * time.Minute)
 		require.NoError(t, verify(v, older), "keys stay")
+		assert.InDelta(t, 49, server.fetches.Load()-down, 2, "tried every 10 s, once stale")
 		assert.Contains(t, refused(t, verify(v, newer), token.ReasonUnavailable).Error(), "http://localhost/keys answered 500")
 		refused(t, verify(v, signedBy(otherEC(), "a")), token.ReasonSignature) // no new key would mend it
 		assert.Equal(t, 1, strings.Count(log.String(), "not fetched"), log.String())

@@ -49,7 +49,7 @@ func TestTokensThatCount(t *testing.T) {
 		"no kid, one key fits":          {raw: sign(jose.ES256, ecKey(), nil, base.json())},
 		"typ JWT":                       {raw: sign(jose.ES256, ecKey(), header{"kid": "ec", "typ": "JWT"}, base.json())},
 		"typ of RFC 9068":               {raw: sign(jose.ES256, ecKey(), header{"kid": "ec", "typ": "application/AT+JWT"}, base.json())},
-		"one audience of several":       {raw: es(base.with("aud", []string{"other", audience}))},
+		"one audience of several":       {raw: es(base.with("aud", []string{"other", audience, "third"}))},
 		"issued within the leeway":      {raw: es(base.with("iat", now.Add(20*time.Second).Unix(), "nbf", now.Add(20*time.Second).Unix()))},
 		"exp with a fraction":           {raw: es(base.with("exp", float64(exp.Unix())+0.5)), expires: exp.Add(time.Second / 2)},
 		"publish":                       {raw: sign(jose.ES256, otherEC(), header{"kid": "cluster"}, base.with("iss", "kubernetes/serviceaccount").json()), role: token.RolePublish, issuer: "cluster"},
