@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
@@ -19,6 +20,8 @@ type intake struct {
 	outcomes    chan outcome
 }
 
+var errBug = errors.New("the bridge has a bug: its log says more")
+
 // outcome is what became of one event so far.
 type outcome struct {
 	pending bridge.Pending
@@ -26,6 +29,19 @@ type outcome struct {
 }
 
 func (o outcome) ready() bool { return o.refusal != nil || o.pending.Ready() }
+
+// take takes in one message.
+func (in *intake) take(ctx context.Context, schema []byte, events []*ssebridgev1.Event) error {
+	if err := in.learn(schema); err != nil {
+		return err
+	}
+	for _, event := range events {
+		if err := in.accept(ctx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // learn takes the types of a schema for the events that follow. An empty schema changes nothing.
 func (in *intake) learn(schema []byte) error {
@@ -40,9 +56,46 @@ func (in *intake) learn(schema []byte) error {
 	return nil
 }
 
+// run lets feed accept events, and emits their results in another goroutine. Once an event was not stored, or nothing can
+// be emitted, the context of feed ends and stop is called: what follows must not be stored before what is sent again. It
+// returns when everything in flight has its result, even if feed panics, with the first error in the order of the events.
+func (in *intake) run(
+	ctx context.Context, feed func(context.Context) error, emit func([]*ssebridgev1.PublishResult) error, stop func(),
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	collected := make(chan error, 1)
+	go func() {
+		collected <- collect(in.outcomes, emit, func() {
+			cancel()
+			stop()
+		})
+	}()
+	err := in.guard(ctx, feed)
+	close(in.outcomes)
+	if failed := <-collected; failed != nil {
+		return failed
+	}
+	return err
+}
+
+// guard turns a panic, a bug, into an error and a line in the log.
+func (in *intake) guard(ctx context.Context, feed func(context.Context) error) (err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			in.config.Logger.ErrorContext(ctx, "panic", "panic", panicked, "stack", string(debug.Stack()))
+			err = errBug
+		}
+	}()
+	return feed(ctx)
+}
+
 // accept hands an event to the log, or refuses it, and queues the outcome. It blocks while too much is in flight.
 // The error says that the log did not take the event; then it has no outcome.
 func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	accepted, err := in.read(ctx, event)
 	if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
 		return in.queue(ctx, outcome{refusal: refusal})

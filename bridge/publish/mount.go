@@ -53,7 +53,7 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 // recovered turns a panic, a bug, into an error of its call and a line in the log.
 func (s *Service) recovered(ctx context.Context, spec connect.Spec, _ http.Header, panicked any) error {
 	s.config.Logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
-	return connect.NewError(connect.CodeInternal, errors.New("the bridge has a bug: its log says more"))
+	return connect.NewError(connect.CodeInternal, errBug)
 }
 
 // Check implements grpchealth.Checker: serving until Drain.

@@ -105,25 +105,14 @@ func (s *Service) PublishBatch(
 	ctx context.Context, request *connect.Request[ssebridgev1.PublishBatchRequest],
 ) (*connect.Response[ssebridgev1.PublishBatchResponse], error) {
 	in := s.intake(request.Header())
-	if err := in.learn(request.Msg.GetSchema()); err != nil {
-		return nil, callError(err)
-	}
 	response := &ssebridgev1.PublishBatchResponse{}
-	collected := make(chan error, 1)
-	go func() {
-		collected <- collect(in.outcomes, func(results []*ssebridgev1.PublishResult) error {
-			response.Results = append(response.Results, results...)
-			return nil
-		}, func() {})
-	}()
-	var failed error
-	for _, event := range request.Msg.GetEvents() {
-		if failed = in.accept(ctx, event); failed != nil {
-			break
-		}
-	}
-	close(in.outcomes)
-	if err := errors.Join(<-collected, failed); err != nil {
+	err := in.run(ctx, func(ctx context.Context) error {
+		return in.take(ctx, request.Msg.GetSchema(), request.Msg.GetEvents())
+	}, func(results []*ssebridgev1.PublishResult) error {
+		response.Results = append(response.Results, results...)
+		return nil
+	}, func() {})
+	if err != nil {
 		return nil, callError(err)
 	}
 	return connect.NewResponse(response), nil
@@ -134,9 +123,6 @@ func (s *Service) Publish(
 	ctx context.Context, rpc *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse],
 ) error {
 	stream := &publishStream{rpc: rpc, in: s.intake(rpc.RequestHeader()), interrupt: interrupter(ctx)}
-	if err := stream.in.learn(nil); err != nil {
-		return callError(err)
-	}
 	s.enter(stream)
 	defer s.leave(stream)
 	age := time.AfterFunc(s.config.MaxAge*4/5+rand.N(s.config.MaxAge*2/5+1), stream.stop) //nolint:gosec // spreads load
@@ -195,17 +181,9 @@ func (p *publishStream) isStopped() bool {
 
 // run receives in this goroutine and sends results in another. It returns when both are done.
 func (p *publishStream) run(ctx context.Context) error {
-	collected := make(chan error, 1)
-	go func() {
-		collected <- collect(p.in.outcomes, func(results []*ssebridgev1.PublishResult) error {
-			return p.rpc.Send(&ssebridgev1.PublishResponse{Results: results})
-		}, p.stop)
-	}()
-	err := p.receive(ctx)
-	close(p.in.outcomes)
-	if failed := <-collected; failed != nil {
-		return callError(failed)
-	}
+	err := p.in.run(ctx, p.receive, func(results []*ssebridgev1.PublishResult) error {
+		return p.rpc.Send(&ssebridgev1.PublishResponse{Results: results})
+	}, p.stop)
 	if err != nil {
 		return callError(err)
 	}
@@ -225,13 +203,8 @@ func (p *publishStream) receive(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if err := p.in.learn(request.GetSchema()); err != nil {
+		if err := p.in.take(ctx, request.GetSchema(), request.GetEvents()); err != nil {
 			return err
-		}
-		for _, event := range request.GetEvents() {
-			if err := p.in.accept(ctx, event); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
