@@ -134,45 +134,48 @@ func (b *branch) prune(segments []string) {
 	}
 }
 
-// wake wakes every reader of a topic.
-func (a *audiences) wake(topic string) {
+// wake wakes every reader of a topic and returns how many there are; one with several patterns that match counts
+// for each.
+func (a *audiences) wake(topic string) int {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
+	woken := 0
 	if at := a.exact[topic]; at != nil {
-		at.wake()
+		woken = at.wake()
 	}
 	if ReservedTopic(topic) { // not for a wildcard that comes first
 		segment, rest, more := strings.Cut(topic, "/")
 		if c := a.root.literal[segment]; c != nil {
-			c.wake(rest, more)
+			woken += c.wake(rest, more)
 		}
-		return
+		return woken
 	}
-	a.root.wake(topic, true)
+	return woken + a.root.wake(topic, true)
 }
 
 // wake wakes the readers of the patterns below the branch that match the rest of a topic; more tells whether there
 // is a rest.
-func (b *branch) wake(rest string, more bool) {
-	b.rest.wake()
+func (b *branch) wake(rest string, more bool) int {
+	woken := b.rest.wake()
 	if !more {
-		b.audience.wake()
-		return
+		return woken + b.audience.wake()
 	}
 	if b.any == nil && len(b.literal) == 0 {
-		return
+		return woken
 	}
 	segment, rest, more := strings.Cut(rest, "/")
 	if b.any != nil {
-		b.any.wake(rest, more)
+		woken += b.any.wake(rest, more)
 	}
 	if c := b.literal[segment]; c != nil {
-		c.wake(rest, more)
+		woken += c.wake(rest, more)
 	}
+	return woken
 }
 
-func (a *audience) wake() {
+func (a *audience) wake() int {
 	for _, s := range a.seats {
 		s.reader.notify()
 	}
+	return len(a.seats)
 }

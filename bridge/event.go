@@ -14,7 +14,7 @@ type Event struct {
 	ID          string // the publisher's id; empty: the cursor serves
 	Source      string // CloudEvents source
 	Time        time.Time
-	TraceParent string // W3C trace context of its cause; may be empty
+	TraceParent string // W3C trace context of the span that stored it, or of its cause; may be empty
 	Data        []byte // the message in the protobuf JSON mapping, compact
 
 	frames [formats]atomic.Pointer[[]byte]
@@ -27,8 +27,17 @@ type Format uint8
 const (
 	FormatCloudEvents Format = iota // a CloudEvents 1.0 JSON object, received by onmessage
 	FormatJSON                      // the message alone, received by a listener for its type
+	FormatTraced                    // FormatCloudEvents with the event's trace context
 	formats
 )
+
+// String returns the format's name on the wire.
+func (f Format) String() string {
+	if f == FormatJSON {
+		return "json"
+	}
+	return "cloudevents"
+}
 
 // Frame returns the event's SSE frame. It is encoded once per format, whatever the number of readers, and must not
 // be changed.
@@ -40,7 +49,7 @@ func (e *Event) Frame(format Format) []byte {
 	if format == FormatJSON {
 		frame = AppendFrame(make([]byte, 0, len(e.Data)+len(e.Type)+64), e.Cursor, e.Type, e.Data)
 	} else {
-		frame = AppendFrame(make([]byte, 0, len(e.Data)+256), e.Cursor, "", e.AppendCloudEvent(nil))
+		frame = AppendFrame(make([]byte, 0, len(e.Data)+256), e.Cursor, "", e.AppendCloudEvent(nil, format == FormatTraced))
 	}
 	e.frames[format].CompareAndSwap(nil, &frame)
 	return *e.frames[format].Load()

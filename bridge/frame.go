@@ -50,8 +50,9 @@ func appendLine(dst, content []byte) []byte {
 	}
 }
 
-// AppendCloudEvent appends the event as a CloudEvents 1.0 JSON object (CloudEvents JSON format, section 3).
-func (e *Event) AppendCloudEvent(dst []byte) []byte {
+// AppendCloudEvent appends the event as a CloudEvents 1.0 JSON object (CloudEvents JSON format, section 3); traced adds
+// its trace context, if it has one (CloudEvents distributed tracing extension).
+func (e *Event) AppendCloudEvent(dst []byte, traced bool) []byte {
 	dst = append(dst, `{"specversion":"1.0","id":`...)
 	if e.ID != "" {
 		dst = appendJSONString(dst, e.ID)
@@ -68,7 +69,13 @@ func (e *Event) AppendCloudEvent(dst []byte) []byte {
 	dst = appendJSONString(dst, e.Topic)
 	dst = append(dst, `,"time":"`...)
 	dst = e.Time.UTC().AppendFormat(dst, time.RFC3339Nano)
-	dst = append(dst, `","data":`...)
+	if traced && e.TraceParent != "" {
+		dst = append(dst, `","traceparent":`...)
+		dst = appendJSONString(dst, e.TraceParent)
+		dst = append(dst, `,"data":`...)
+	} else {
+		dst = append(dst, `","data":`...)
+	}
 	dst = append(dst, e.Data...)
 	return append(dst, '}')
 }

@@ -54,7 +54,7 @@ func TestCloudEventUsesPublishersID(t *testing.T) {
 	t.Parallel()
 	event := bridge.Event{Cursor: bridge.Cursor{Seq: 1, Time: 1}, ID: "a\"\\\n<ü>\u2028", Data: []byte("{}")}
 	var decoded struct{ ID string }
-	require.NoError(t, json.Unmarshal(event.AppendCloudEvent(nil), &decoded))
+	require.NoError(t, json.Unmarshal(event.AppendCloudEvent(nil, false), &decoded))
 	assert.Equal(t, event.ID, decoded.ID)
 }
 
@@ -83,7 +83,7 @@ func FuzzFrame(f *testing.F) {
 			events := parseFrames(t, frame)
 			require.Len(t, events, 2, "%q", frame)
 			assert.Equal(t, "next", events[1].Data)
-			wantType, wantData := "", string(event.AppendCloudEvent(nil))
+			wantType, wantData := "", string(event.AppendCloudEvent(nil, false))
 			if format == bridge.FormatJSON {
 				wantType, wantData = typeName, string(data)
 			}

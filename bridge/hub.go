@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 )
 
 // Settings of a hub. The zero value of a field stands for its default.
@@ -14,6 +16,8 @@ type Settings struct {
 	WindowBytes  int // bound of the memory that they take. Defaults to 64 MiB.
 	HistoryBytes int // bound of the pages of older events held for readers that are far behind. Defaults to 16 MiB.
 	HistoryReads int // reads of the log at once for such readers. Defaults to 2.
+
+	Telemetry *telemetry.Telemetry // defaults to none
 }
 
 func (s Settings) withDefaults() Settings {
@@ -21,6 +25,9 @@ func (s Settings) withDefaults() Settings {
 	setDefault(&s.WindowBytes, 64<<20)
 	setDefault(&s.HistoryBytes, 16<<20)
 	setDefault(&s.HistoryReads, 2)
+	if s.Telemetry == nil {
+		s.Telemetry = telemetry.Off()
+	}
 	return s
 }
 
@@ -41,12 +48,14 @@ var (
 type Hub struct {
 	log       Log
 	settings  Settings
+	telemetry *telemetry.Telemetry
 	window    *window
 	history   *history
 	audiences audiences
 	lookups   chan struct{} // holds a token for each new reader whose place the log is asked about
 	warm      atomic.Bool
 	heartbeat atomic.Pointer[heartbeat]
+	traced    []delivery // of one call of hubSink.Append
 
 	mu       sync.Mutex
 	readers  map[string]*Reader // by ID
@@ -72,14 +81,17 @@ func (h *Hub) lookedUp() { <-h.lookups }
 // NewHub makes a hub. It serves readers once Run has read the log.
 func NewHub(log Log, settings Settings) *Hub {
 	settings = settings.withDefaults()
-	return &Hub{
-		log:      log,
-		settings: settings,
-		window:   newWindow(settings.WindowEvents, settings.WindowBytes, Cursor{}),
-		history:  newHistory(log, settings.HistoryBytes, settings.HistoryReads),
-		lookups:  make(chan struct{}, maxLookups),
-		readers:  map[string]*Reader{},
+	h := &Hub{
+		log:       log,
+		settings:  settings,
+		telemetry: settings.Telemetry,
+		window:    newWindow(settings.WindowEvents, settings.WindowBytes, Cursor{}),
+		history:   newHistory(log, settings.HistoryBytes, settings.HistoryReads),
+		lookups:   make(chan struct{}, maxLookups),
+		readers:   map[string]*Reader{},
 	}
+	h.telemetry.ObserveWindow(h.window.state)
+	return h
 }
 
 // Run feeds the hub from the log until ctx ends.
@@ -98,14 +110,42 @@ func (s *hubSink) Begin(base Cursor) { s.window.begin(base) }
 func (s *hubSink) Warm() { s.warm.Store(true) }
 
 func (s *hubSink) Append(events []*Event) {
+	begun := time.Now()
 	s.window.append(events)
-	woken := ""
+	woken, readers := "", 0
 	for _, event := range events {
 		if event.Topic != woken { // events of one topic often come together
 			woken = event.Topic
-			s.audiences.wake(woken)
+			readers = s.audiences.wake(woken)
+		}
+		if s.telemetry.Traces(event.TraceParent) {
+			s.traced = append(s.traced, delivery{event, readers})
 		}
 	}
+	s.show(events, begun)
+}
+
+// delivery is an event whose trace is wanted, and how many readers were told of it.
+type delivery struct {
+	event   *Event
+	readers int
+}
+
+// show makes visible what Append has done, once readers need not wait for it any more. What comes before the window is
+// warm was delivered by whoever ran then.
+func (s *hubSink) show(events []*Event, begun time.Time) {
+	if len(events) > 0 && s.warm.Load() {
+		s.telemetry.Tailed(events[len(events)-1].Cursor.Time)
+		ended := time.Now()
+		for _, d := range s.traced {
+			s.telemetry.Deliver(telemetry.Delivery{
+				TraceParent: d.event.TraceParent, Topic: d.event.Topic, Type: d.event.Type,
+				Cursor: d.event.Cursor.String(), Bytes: len(d.event.Data), Readers: d.readers, Begun: begun, Ended: ended,
+			})
+		}
+	}
+	clear(s.traced)
+	s.traced = s.traced[:0]
 }
 
 func (s *hubSink) Lost(base Cursor, reason ResetReason) {
@@ -167,6 +207,7 @@ func (h *Hub) Subscribe(ctx context.Context, sub Subscription, from Start) (*Rea
 		h.leave(reader)
 		return nil, err
 	}
+	reader.begin(from)
 	return reader, nil
 }
 

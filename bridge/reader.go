@@ -20,10 +20,22 @@ type Reader struct {
 	wake chan struct{}  // holds one token when there may be something new
 	end  chan EndReason // holds the reason for which the hub ends the reader
 
-	place Cursor
-	seen  uint64 // the newest loss that the reader knows of
-	reset *reset // to be told by the next Take
+	place  Cursor
+	seen   uint64 // the newest loss that the reader knows of
+	reset  *reset // to be told by the next Take
+	source Source
 }
+
+// Source is what a reader is served from at first.
+type Source string
+
+// What readers are served from.
+const (
+	SourceEnd    Source = "end"    // it waits for what is new
+	SourceWindow Source = "window" // it resumes, from memory
+	SourceLog    Source = "log"    // it resumes from a place older than the window
+	SourceReset  Source = "reset"  // what it asked for is not kept
+)
 
 // reset is what a reader has yet to be told. Until it is, the reader stands where it stood, so that one whose
 // connection breaks before is told when it comes back.
@@ -76,6 +88,9 @@ func newReader(hub *Hub, sub Subscription) *Reader {
 // Place returns the place that the reader has reached; the zero value where it has none until it is told of a reset.
 func (r *Reader) Place() Cursor { return r.place }
 
+// Source returns what the reader is served from at first.
+func (r *Reader) Source() Source { return r.source }
+
 // Subscription returns what the reader asked for. It must not be changed.
 func (r *Reader) Subscription() *Subscription { return &r.sub }
 
@@ -124,6 +139,7 @@ func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, erro
 }
 
 func (r *Reader) tell(told reset) Batch {
+	r.hub.telemetry.Reset(string(told.reason))
 	r.reset = nil
 	r.place = told.place
 	return Batch{Reset: told.reason, Place: told.place, More: true}
@@ -205,6 +221,23 @@ func (r *Reader) start(ctx context.Context, from Start) error {
 		return err
 	default:
 		return r.rewind(ctx, from.time)
+	}
+}
+
+// begin notes what a reader that has started is served from.
+func (r *Reader) begin(from Start) {
+	base, _ := r.hub.window.bounds()
+	switch {
+	case r.reset != nil:
+		r.source = SourceReset
+	case from.kind == startLatest:
+		r.source = SourceEnd
+	case r.place.Seq < base.Seq:
+		r.source = SourceLog
+		r.hub.telemetry.Resumed(string(r.source))
+	default:
+		r.source = SourceWindow
+		r.hub.telemetry.Resumed(string(r.source))
 	}
 }
 

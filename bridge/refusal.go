@@ -29,6 +29,14 @@ type Violation struct {
 	Message string
 }
 
+// Rule returns the first rule that is broken; empty where no rule has a name.
+func (r *Refusal) Rule() string {
+	if len(r.Violations) == 0 {
+		return ""
+	}
+	return r.Violations[0].Rule
+}
+
 // Error returns the code and the message.
 func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Message }
 

@@ -5,6 +5,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 )
 
 // window is a bounded record of the newest events, complete from base to end. A trie of the topics in it leads to a
@@ -130,6 +132,13 @@ func (w *window) rootOf(text string) *node {
 		return w.own
 	}
 	return w.root
+}
+
+// state tells how much the window holds.
+func (w *window) state() telemetry.Window {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return telemetry.Window{Events: w.events.len(), Bytes: w.bytes}
 }
 
 // bounds returns the window's two ends.

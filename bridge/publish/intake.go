@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
 
@@ -16,7 +17,7 @@ type intake struct {
 	config      *Config
 	encoder     bridge.Encoder
 	publisher   string // whose ids these are
-	traceParent string // of the call
+	traceParent string // of the call; passed on where nothing is traced here
 	outcomes    chan outcome
 }
 
@@ -26,6 +27,7 @@ var errBug = errors.New("the bridge has a bug: its log says more")
 type outcome struct {
 	pending bridge.Pending
 	refusal *bridge.Refusal // set where pending is not
+	send    *telemetry.Send // set with pending
 }
 
 func (o outcome) ready() bool { return o.refusal != nil || o.pending.Ready() }
@@ -96,10 +98,14 @@ func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	accepted, err := in.read(ctx, event)
+	received := time.Now()
+	send := in.config.Telemetry.Receive(received)
+	accepted, err := in.read(ctx, event, received, &send)
 	if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
+		send.Refused(string(refusal.Code), refusal.Rule())
 		return in.queue(ctx, outcome{refusal: refusal})
 	} else if err != nil {
+		send.Failed()
 		return err
 	}
 	key := ""
@@ -108,9 +114,10 @@ func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
 	}
 	pending, err := in.config.Log.Append(ctx, accepted, key)
 	if err != nil {
+		send.Failed()
 		return err
 	}
-	in.outcomes <- outcome{pending: pending} // stored already, so whether the caller waits does not matter
+	in.outcomes <- outcome{pending: pending, send: &send} // stored already, so whether the caller waits does not matter
 	return nil
 }
 
@@ -124,10 +131,16 @@ func (in *intake) queue(ctx context.Context, o outcome) error {
 }
 
 // read checks an event and encodes its data. The error is a *bridge.Refusal.
-func (in *intake) read(ctx context.Context, event *ssebridgev1.Event) (*bridge.Event, error) {
-	accepted, err := check(event, time.Now())
+func (in *intake) read(
+	ctx context.Context, event *ssebridgev1.Event, received time.Time, send *telemetry.Send,
+) (*bridge.Event, error) {
+	accepted, err := check(event, received)
 	if err != nil {
 		return nil, err
+	}
+	accepted.TraceParent = send.Begin(ctx, accepted.Topic, accepted.TraceParent)
+	if accepted.TraceParent == "" {
+		accepted.TraceParent = in.traceParent
 	}
 	if json, ok := in.config.JSONData(event); ok {
 		accepted.Type, accepted.Data, err = in.encoder.EncodeJSON(json)
@@ -142,6 +155,7 @@ func (in *intake) read(ctx context.Context, event *ssebridgev1.Event) (*bridge.E
 	if err != nil {
 		return nil, err
 	}
+	send.Encoded(accepted.Type, len(accepted.Data))
 	if len(accepted.Data) > in.config.MaxEventBytes {
 		return nil, bridge.Refuse(bridge.CodeResourceExhausted, "data", "size", fmt.Sprintf(
 			"has %d bytes of JSON: at most %d are allowed; publish a reference to what is large", len(accepted.Data), in.config.MaxEventBytes))
@@ -151,8 +165,5 @@ func (in *intake) read(ctx context.Context, event *ssebridgev1.Event) (*bridge.E
 			"you may not publish %s to this topic: ask who runs the bridge to allow it", accepted.Type))
 	}
 	accepted.Source = in.config.Source
-	if accepted.TraceParent == "" {
-		accepted.TraceParent = in.traceParent
-	}
 	return accepted, nil
 }

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"connectrpc.com/otelconnect"
 	"google.golang.org/protobuf/reflect/protodesc"
 
 	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
@@ -34,6 +35,9 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 		connect.WithReadMaxBytes(maxMessageBytes),
 		connect.WithRecover(s.recovered),
 	}
+	if tracing := s.traceCalls(); tracing != nil {
+		options = append(options, connect.WithInterceptors(tracing))
+	}
 	for _, codec := range wire.Codecs {
 		options = append(options, connect.WithCodec(codec))
 	}
@@ -48,6 +52,27 @@ func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 	)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+}
+
+// traceCalls returns what gives each unary call a span; nil where nothing is traced. A stream, which may last for days,
+// has one for each of its messages instead.
+func (s *Service) traceCalls() connect.Interceptor {
+	tracers := s.config.Telemetry.Tracers()
+	if tracers == nil {
+		return nil
+	}
+	interceptor, err := otelconnect.NewInterceptor(
+		otelconnect.WithTracerProvider(tracers),
+		otelconnect.WithPropagator(s.config.Telemetry.Propagator()),
+		otelconnect.WithTrustRemote(), // publishers are services of the same house
+		otelconnect.WithoutMetrics(),
+		otelconnect.WithFilter(func(_ context.Context, spec connect.Spec) bool { return spec.StreamType == connect.StreamTypeUnary }),
+	)
+	if err != nil { // of metrics, of which there are none
+		s.config.Logger.Error("unary calls are not traced", "error", err)
+		return nil
+	}
+	return interceptor
 }
 
 // recovered turns a panic, a bug, into an error of its call and a line in the log.

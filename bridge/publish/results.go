@@ -64,9 +64,12 @@ func (o outcome) result() (*ssebridgev1.PublishResult, error) {
 	}
 	receipt, err := o.pending.Wait()
 	if err != nil {
+		o.send.Failed()
 		return nil, err
 	}
-	return &ssebridgev1.PublishResult{Cursor: receipt.Cursor.String(), Duplicate: receipt.Duplicate}, nil
+	cursor := receipt.Cursor.String()
+	o.send.Stored(cursor, receipt.Duplicate)
+	return &ssebridgev1.PublishResult{Cursor: cursor, Duplicate: receipt.Duplicate}, nil
 }
 
 func refused(refusal *bridge.Refusal) *ssebridgev1.PublishResult {

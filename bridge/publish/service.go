@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
 
@@ -26,11 +27,12 @@ type Config struct {
 	// JSONData returns the data of an event that came as JSON and that the codec left as it was.
 	JSONData      func(*ssebridgev1.Event) ([]byte, bool)
 	Logger        *slog.Logger
-	Source        string        // CloudEvents source. Defaults to "/ssebridge".
-	MaxEventBytes int           // JSON of one event. Defaults to 256 KiB.
-	InFlight      int           // events of one stream that have no result yet. Defaults to 1,024.
-	MaxAge        time.Duration // mean age at which a stream ends with last. Defaults to 1 h.
-	BodyTime      time.Duration // for the body of a unary call to arrive. Defaults to 1 min.
+	Source        string               // CloudEvents source. Defaults to "/ssebridge".
+	MaxEventBytes int                  // JSON of one event. Defaults to 256 KiB.
+	InFlight      int                  // events of one stream that have no result yet. Defaults to 1,024.
+	MaxAge        time.Duration        // mean age at which a stream ends with last. Defaults to 1 h.
+	BodyTime      time.Duration        // for the body of a unary call to arrive. Defaults to 1 min.
+	Telemetry     *telemetry.Telemetry // defaults to none
 }
 
 func (c Config) withDefaults() Config {
@@ -57,6 +59,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.BodyTime == 0 {
 		c.BodyTime = time.Minute
+	}
+	if c.Telemetry == nil {
+		c.Telemetry = telemetry.Off()
 	}
 	return c
 }
@@ -203,11 +208,18 @@ func (p *publishStream) receive(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if err := p.in.take(ctx, request.GetSchema(), request.GetEvents()); err != nil {
+		if err := p.take(ctx, request); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// take takes in one message of the stream.
+func (p *publishStream) take(ctx context.Context, request *ssebridgev1.PublishRequest) (err error) {
+	ctx, span := p.in.config.Telemetry.Publish(ctx, p.in.traceParent, len(request.GetEvents()))
+	defer func() { span.End(err) }()
+	return p.in.take(ctx, request.GetSchema(), request.GetEvents())
 }
 
 // callError is the error with which a call ends.

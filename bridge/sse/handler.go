@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 )
 
 // Config is what a Handler needs. The zero value of an optional field stands for its default.
@@ -18,6 +19,9 @@ type Config struct {
 	Logger    *slog.Logger
 	Heartbeat time.Duration // mean time between heartbeats of a silent stream. Defaults to 15 s.
 	Stall     time.Duration // a reader that takes no byte for so long is closed. Defaults to 60 s.
+	// TraceParent puts the trace context of an event into its CloudEvent.
+	TraceParent bool
+	Telemetry   *telemetry.Telemetry // defaults to none
 }
 
 // Handler serves GET /v1/events. It may be used concurrently.
@@ -41,72 +45,82 @@ func NewHandler(config Config) *Handler {
 	if config.Stall == 0 {
 		config.Stall = 60 * time.Second
 	}
+	if config.Telemetry == nil {
+		config.Telemetry = telemetry.Off()
+	}
 	return &Handler{config: config}
 }
 
 // ServeHTTP answers with an event stream that ends when the caller goes, when it stalls, or when the hub ends it; or
 // with a refusal.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, step := h.config.Telemetry.Subscribe(r.Context(), r.Header.Get("Traceparent"))
+	defer step.Gone()
+	r = r.WithContext(ctx)
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		refuse(w, http.StatusMethodNotAllowed, "", "use GET")
+		refuse(w, step, http.StatusMethodNotAllowed, "", "use GET")
 		return
 	}
 	if r.ContentLength != 0 { // a hang-up is noticed only behind the end of a body
-		refuse(w, http.StatusBadRequest, "", "this request has a body: send none")
+		refuse(w, step, http.StatusBadRequest, "", "this request has a body: send none")
 		return
 	}
 	accept := parseAccept(r)
 	if !accept.stream {
-		refuse(w, http.StatusNotAcceptable, "", "this is an event stream: send Accept: text/event-stream, or none")
+		refuse(w, step, http.StatusNotAcceptable, "", "this is an event stream: send Accept: text/event-stream, or none")
 		return
 	}
 	req, err := parseRequest(r, time.Now())
 	if param := (*paramError)(nil); errors.As(err, &param) {
-		refuse(w, http.StatusBadRequest, param.param, param.Error())
+		refuse(w, step, http.StatusBadRequest, param.param, param.Error())
 		return
 	}
+	if h.config.TraceParent && req.sub.Format == bridge.FormatCloudEvents {
+		req.sub.Format = bridge.FormatTraced
+	}
+	step.Asked(len(req.sub.Patterns), req.sub.Format.String())
 	until, err := h.config.Authorize(r, &req.sub)
 	if err != nil {
-		h.deny(w, r, accept, err)
+		h.deny(w, r, step, accept, err)
 		return
 	}
 	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start)
 	if err != nil {
-		h.postpone(w, r, accept, err)
+		h.postpone(w, r, step, accept, err)
 		return
 	}
 	defer reader.Close()
-	h.stream(w, r, reader, until)
+	h.stream(w, r, reader, until, step)
 }
 
 // deny answers a request that Authorize has refused.
-func (h *Handler) deny(w http.ResponseWriter, r *http.Request, accept acceptance, err error) {
+func (h *Handler) deny(w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, err error) {
 	refusal := (*Refusal)(nil)
 	switch {
 	case !errors.As(err, &refusal):
 		h.config.Logger.ErrorContext(r.Context(), "authorize", "error", err)
-		refuse(w, http.StatusForbidden, "", "you may not read these topics")
+		refuse(w, step, http.StatusForbidden, "", "you may not read these topics")
 	case refusal.Status == http.StatusServiceUnavailable:
-		postpone(w, accept, bridge.EndUnavailable, refusal.Detail)
+		postpone(w, step, accept, bridge.EndUnavailable, refusal.Detail)
 	default:
 		if refusal.Challenge != "" {
 			w.Header().Set("WWW-Authenticate", refusal.Challenge)
 		}
-		refuse(w, refusal.Status, "", refusal.Detail)
+		refuse(w, step, refusal.Status, "", refusal.Detail)
 	}
 }
 
 // postpone answers a request for which the hub has no reader now.
-func (h *Handler) postpone(w http.ResponseWriter, r *http.Request, accept acceptance, err error) {
+func (h *Handler) postpone(w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, err error) {
 	switch {
 	case r.Context().Err() != nil:
 	case errors.Is(err, bridge.ErrDraining):
-		postpone(w, accept, bridge.EndDrain, bridge.ErrDraining.Error())
+		postpone(w, step, accept, bridge.EndDrain, bridge.ErrDraining.Error())
 	case errors.Is(err, bridge.ErrNotWarm):
-		postpone(w, accept, bridge.EndUnavailable, bridge.ErrNotWarm.Error())
+		postpone(w, step, accept, bridge.EndUnavailable, bridge.ErrNotWarm.Error())
 	default:
 		h.config.Logger.WarnContext(r.Context(), "subscribe", "error", err)
-		postpone(w, accept, bridge.EndUnavailable, bridge.ErrLogUnavailable.Error())
+		postpone(w, step, accept, bridge.EndUnavailable, bridge.ErrLogUnavailable.Error())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 )
 
 // problem is a problem document (RFC 9457).
@@ -30,8 +31,18 @@ type Refusal struct { //nolint:errname // the field's word, as in refuse
 // Error returns the detail.
 func (r *Refusal) Error() string { return r.Detail }
 
+// reasons names refusals in metrics and spans, by their status.
+var reasons = map[int]string{
+	http.StatusBadRequest:       "invalid",
+	http.StatusUnauthorized:     "unauthenticated",
+	http.StatusForbidden:        "forbidden",
+	http.StatusMethodNotAllowed: "method",
+	http.StatusNotAcceptable:    "accept",
+}
+
 // refuse answers a request that will not succeed as it is.
-func refuse(w http.ResponseWriter, status int, parameter, detail string) {
+func refuse(w http.ResponseWriter, step *telemetry.Subscribe, status int, parameter, detail string) {
+	step.Refused(status, reasons[status])
 	writeProblem(w, problem{Status: status, Detail: detail, Parameter: parameter})
 }
 
@@ -51,13 +62,15 @@ func writeProblem(w http.ResponseWriter, p problem) {
 
 // postpone answers a request that may succeed later. EventSource never retries after 429, 502 or 503, so a caller
 // that reads streams gets one that names the reason and ends; a caller that asks for JSON alone gets a status.
-func postpone(w http.ResponseWriter, accept acceptance, reason bridge.EndReason, detail string) {
+func postpone(w http.ResponseWriter, step *telemetry.Subscribe, accept acceptance, reason bridge.EndReason, detail string) {
 	wait := retryAfter()
 	if accept.json {
+		step.Refused(http.StatusServiceUnavailable, string(reason))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: detail, Reason: string(reason)})
 		return
 	}
+	step.Refused(http.StatusOK, string(reason))
 	writeHead(w)
 	_, _ = w.Write(bridge.AppendRetry(nil, wait))
 	_, _ = w.Write(reconnectFrame(bridge.Cursor{}, reason))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 )
 
 // batchLimit is how many events are taken from the hub at once and go out between two looks at whether the stream
@@ -26,13 +27,19 @@ type stream struct {
 	due    bool          // a heartbeat is
 	mean   time.Duration // between heartbeats
 	events []*bridge.Event
+
+	telemetry *telemetry.Telemetry
+	watch     telemetry.Stopwatch
 }
 
 // errExpired ends a stream whose caller's identity has expired.
 var errExpired = errors.New("the caller's identity has expired")
 
-// stream serves a reader until it ends; until is when its caller's identity does, if it is not zero.
-func (h *Handler) stream(w http.ResponseWriter, r *http.Request, reader *bridge.Reader, until time.Time) {
+// stream serves a reader until it ends; until is when its caller's identity does, if it is not zero. The step ends
+// with the first byte.
+func (h *Handler) stream(
+	w http.ResponseWriter, r *http.Request, reader *bridge.Reader, until time.Time, step *telemetry.Subscribe,
+) {
 	ctx := r.Context()
 	if !until.IsZero() {
 		var cancel context.CancelFunc
@@ -46,23 +53,42 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, reader *bridge.
 		out:    newResponseWriter(w, h.config.Stall, until),
 		mean:   h.config.Heartbeat,
 		beat:   time.NewTimer(jitter(h.config.Heartbeat)),
+
+		telemetry: h.config.Telemetry,
+		watch:     h.config.Telemetry.Stopwatch(),
 	}
 	defer s.beat.Stop()
-	err := s.run(ctx)
+	transport := transportOf(r)
+	s.telemetry.ReaderOpened(transport)
+	defer s.telemetry.ReaderClosed(transport)
+	err := s.open()
+	if err == nil {
+		step.Opened(reader.ID, string(reader.Source()))
+		err = s.run(ctx)
+	}
 	if errors.Is(err, errExpired) {
 		err = s.send(bridge.AppendNotice(nil, reader.Place(), bridge.EventExpired, "reason", "token"))
 	}
 	h.config.Logger.DebugContext(r.Context(), "stream ended", "reader", reader.ID, "error", err)
 }
 
-// run writes the head of the stream and then what is new for the reader, until the caller goes, the connection takes
-// nothing more, or the hub ends the reader.
-func (s *stream) run(ctx context.Context) error {
+func transportOf(r *http.Request) string {
+	if r.ProtoMajor == 1 {
+		return "http1"
+	}
+	return "h2"
+}
+
+// open writes the head of the stream.
+func (s *stream) open() error {
 	head := bridge.AppendRetry(nil, retryAfter())
 	head = bridge.AppendNotice(head, s.reader.Place(), bridge.EventOpen, "reader", s.reader.ID)
-	if err := s.send(head); err != nil {
-		return err
-	}
+	return s.send(head)
+}
+
+// run writes what is new for the reader until the caller goes, the connection takes nothing more, or the hub ends the
+// reader.
+func (s *stream) run(ctx context.Context) error {
 	for {
 		batch, err := s.reader.Take(ctx, batchLimit, s.events)
 		wake, retry := s.reader.Wake(), (<-chan time.Time)(nil)
@@ -102,13 +128,20 @@ func (s *stream) deliver(batch bridge.Batch) error {
 	if len(batch.Events) == 0 {
 		return nil
 	}
-	format := s.reader.Subscription().Format
+	format, bytes := s.reader.Subscription().Format, 0
 	for _, event := range batch.Events {
-		if err := s.out.Write(event.Frame(format)); err != nil {
+		frame := event.Frame(format)
+		if err := s.out.Write(frame); err != nil {
 			return err
 		}
+		bytes += len(frame)
 	}
-	return s.flush()
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.telemetry.Delivered(len(batch.Events), bytes)
+	s.watch.Written(batch.Events[len(batch.Events)-1].Cursor.Time)
+	return nil
 }
 
 // ready is a wake-up that is there at once.

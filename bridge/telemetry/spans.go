@@ -24,7 +24,7 @@ const (
 const (
 	attrResult   = attribute.Key("ssebridge.result")   // of an event: stored, duplicate, or the code of its refusal
 	attrRule     = attribute.Key("ssebridge.rule")     // that a refused event breaks
-	attrReaders  = attribute.Key("ssebridge.readers")  // that a delivered event is for
+	attrReaders  = attribute.Key("ssebridge.readers")  // that were told of an event
 	attrReader   = attribute.Key("ssebridge.reader")   // its name in logs
 	attrPatterns = attribute.Key("ssebridge.patterns") // how many a reader asks for
 	attrSource   = attribute.Key("ssebridge.source")   // what a reader is served from at first
@@ -94,8 +94,9 @@ type Delivery struct {
 	Type        string
 	Cursor      string
 	Bytes       int // of the event's JSON
-	Readers     int // that it is for
-	Begun       time.Time
+	Readers     int // that were told of it
+
+	Begun, Ended time.Time
 }
 
 // Traces reports whether Deliver does anything for an event with this stored context, so that a delivery need not be
@@ -104,7 +105,7 @@ func (t *Telemetry) Traces(traceParent string) bool {
 	return t.tracer != nil && sampled(traceParent)
 }
 
-// Deliver records the step of a delivery, which ends now. The parent is the event's send span; it is linked too, as
+// Deliver records the step of a delivery. The parent is the event's send span; it is linked too, as
 // the conventions for consumers ask.
 func (t *Telemetry) Deliver(d Delivery) {
 	if !t.Traces(d.TraceParent) {
@@ -124,7 +125,7 @@ func (t *Telemetry) Deliver(d Delivery) {
 	span.SetAttributes(message(spanDeliver, semconv.MessagingOperationTypeProcess, declared, d.Topic)...)
 	span.SetAttributes(semconv.MessagingMessageID(d.Cursor), semconv.MessagingMessageBodySize(d.Bytes),
 		semconv.CloudEventsEventType(d.Type), attrReaders.Int(d.Readers))
-	span.End()
+	span.End(trace.WithTimestamp(d.Ended))
 }
 
 // message is what send and deliver say of an event.

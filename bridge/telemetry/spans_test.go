@@ -155,7 +155,7 @@ func TestDeliver(t *testing.T) {
 	telemetry, recorder := recorded(t, trace.ParentBased(trace.AlwaysSample()))
 	begun := time.Now().Add(-time.Second)
 	for _, stored := range []string{"", quietCause, "garbage", "00-" + callTrace + "-0000000000000000-01", cause} {
-		telemetry.Deliver(Delivery{TraceParent: stored, Topic: ordersOfShop, Cursor: "5-abc", Bytes: 9, Readers: 3, Begun: begun})
+		telemetry.Deliver(Delivery{TraceParent: stored, Topic: ordersOfShop, Cursor: "5-abc", Bytes: 9, Readers: 3, Begun: begun, Ended: begun.Add(time.Second)})
 	}
 	require.Len(t, recorder.Ended(), 1, "only the sampled one")
 	span := find(t, recorder, "deliver "+orders)
@@ -165,7 +165,7 @@ func TestDeliver(t *testing.T) {
 	require.Len(t, span.Links(), 1)
 	assert.Equal(t, causeSpan, span.Links()[0].SpanContext.SpanID().String())
 	assert.True(t, begun.Equal(span.StartTime()))
-	assert.GreaterOrEqual(t, span.EndTime().Sub(span.StartTime()), time.Second)
+	assert.Equal(t, time.Second, span.EndTime().Sub(span.StartTime()))
 	assert.EqualValues(t, 3, attributes(span)["ssebridge.readers"])
 	assert.Equal(t, ordersOfShop, attributes(span)["messaging.destination.name"])
 }

@@ -24,12 +24,13 @@ var mayImport = map[string][]string{
 	"auth":                                {},
 	"auth/rule":                           {"auth", "bridge"},
 	"auth/token":                          {"auth"},
-	"bridge":                              {},
+	"bridge":                              {"bridge/telemetry"},
+	"bridge/telemetry":                    {},
 	"bridge/jetstream":                    {"bridge"},
-	"bridge/publish":                      {"bridge", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
+	"bridge/publish":                      {"bridge", "bridge/telemetry", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"bridge/schema":                       {"bridge", "gen/ssebridge/v1"},
-	"bridge/sse":                          {"bridge"},
-	"cmd/ssebridge":                       {"bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
+	"bridge/sse":                          {"bridge", "bridge/telemetry"},
+	"cmd/ssebridge":                       {"bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
 	"cmd/ssebridge/config":                {},
 	"gen/demo/v1":                         {},
 	"gen/ssebridge/v1":                    {},
@@ -47,17 +48,27 @@ var homes = map[string][]string{
 	"connectrpc.com/grpcreflect":                 {"bridge/publish"},
 	"github.com/goccy/go-yaml":                   {"cmd/ssebridge/config"},
 	"github.com/go-jose/go-jose":                 {"auth/token"},
+	"connectrpc.com/otelconnect":                 {"bridge/publish"},
+	"github.com/go-logr/":                        {"cmd/ssebridge"}, // what the OpenTelemetry SDK logs with
+	"github.com/prometheus/":                     {"cmd/ssebridge"},
+	"go.opentelemetry.io/":                       {"cmd/ssebridge"},
+	"go.opentelemetry.io/otel/attribute":         {"bridge/telemetry"},
+	"go.opentelemetry.io/otel/codes":             {"bridge/telemetry"},
+	"go.opentelemetry.io/otel/metric":            {"bridge/telemetry"},
+	"go.opentelemetry.io/otel/propagation":       {"bridge/telemetry"},
+	"go.opentelemetry.io/otel/semconv/":          {"bridge/telemetry", "cmd/ssebridge"},
+	"go.opentelemetry.io/otel/trace":             {"bridge/telemetry"},
 	"github.com/gofrs/flock":                     {"bridge/jetstream"},
 	"github.com/nats-io/":                        {"bridge/jetstream"},
 	"github.com/spf13/":                          {"cmd/ssebridge"},
 	"github.com/synadia-io/orbit.go":             {"bridge/jetstream"},
-	"github.com/tmaxmax/go-sse":                  {"cmd/ssebridge"}, // the client of the subscribe command
-	"golang.org/x/time":                          {"bridge/jetstream"},
+	"github.com/tmaxmax/go-sse":                  {"cmd/ssebridge"},                     // the client of the subscribe command
+	"golang.org/x/time":                          {"bridge/jetstream", "cmd/ssebridge"}, // both keep lines out of the log
 	"golang.org/x/sync":                          {"bridge/jetstream"},
 	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "gen/"},
 	"google.golang.org/protobuf/encoding/":       {"bridge/schema"},
 	"google.golang.org/protobuf/types/dynamicpb": {"bridge/schema"},
-	"net/http":                                   {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
+	"net/http": {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
 }
 
 type goPackage struct {

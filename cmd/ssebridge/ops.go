@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/ssebridge/ssebridge/bridge"
@@ -21,10 +22,15 @@ type readiness struct {
 	Readers  int    `json:"readers"`
 }
 
-// opsHandler answers /livez, which says that this process runs, and /readyz, which says that it can serve: started,
-// log reachable, window warm, not draining.
+// opsHandler answers /livez, which says that this process runs, /readyz, which says that it can serve: started, log
+// reachable, window warm, not draining, and /metrics and /debug/pprof.
 func (p *program) opsHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", p.observer.metrics)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})

@@ -34,6 +34,7 @@ type program struct {
 
 	logger   *slog.Logger
 	grace    time.Duration // after which connections are cut
+	observer *observer
 	embedded *jetstream.Embedded
 	log      *jetstream.Log
 	hub      *bridge.Hub
@@ -63,6 +64,9 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	if err := p.listen(ctx, options); err != nil {
 		return nil, err
 	}
+	if p.observer, err = observe(ctx, nil); err != nil {
+		return nil, err
+	}
 	if p.types, err = schema.Open(options.config.Schemas, logger); err != nil {
 		return nil, options.config.At("schemas", err)
 	}
@@ -73,6 +77,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	p.hub = bridge.NewHub(p.log, bridge.Settings{
 		WindowEvents: options.config.Window.Events, WindowBytes: int(options.config.Window.Bytes),
 		HistoryBytes: int(options.config.History.Bytes), HistoryReads: options.config.History.Reads,
+		Telemetry: p.observer.telemetry,
 	})
 	p.serve(options)
 	go p.run(background)
@@ -149,7 +154,7 @@ func (p *program) serve(options options) {
 	c := options.config
 	public := http.NewServeMux()
 	public.Handle("/v1/events", sse.NewHandler(sse.Config{
-		Hub: p.hub, Authorize: options.authorizeReaders(), Logger: p.logger,
+		Hub: p.hub, Authorize: options.authorizeReaders(), Logger: p.logger, Telemetry: p.observer.telemetry,
 		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall,
 	}))
 	if options.dev {
@@ -158,7 +163,8 @@ func (p *program) serve(options options) {
 	}
 	p.service = publish.New(publish.Config{
 		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Allow: options.allowPublish(), Logger: p.logger,
-		Source: c.Events.Source, MaxEventBytes: int(c.Publish.MaxEventBytes), InFlight: c.Publish.InFlight, MaxAge: c.Publish.MaxAge,
+		Telemetry: p.observer.telemetry,
+		Source:    c.Events.Source, MaxEventBytes: int(c.Publish.MaxEventBytes), InFlight: c.Publish.InFlight, MaxAge: c.Publish.MaxAge,
 	})
 	internal := http.NewServeMux()
 	p.service.Mount(internal, publish.Wire{
@@ -257,5 +263,10 @@ func (p *program) close() {
 	}
 	if err != nil {
 		p.logger.Error("close the log", "error", err)
+	}
+	if p.observer != nil {
+		if err := p.observer.close(); err != nil {
+			p.logger.Warn("the last spans or metrics did not leave", "error", err)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,6 +50,8 @@ var keyOfFlag = map[string]string{
 	"public-addr":   "public.addr",
 	"internal-addr": "internal.addr",
 	"ops-addr":      "ops.addr",
+	"log-level":     "logging.level",
+	"log-format":    "logging.format",
 	"log-url":       "log.url",
 	"data-dir":      "log.data_dir",
 	"log-max-age":   "log.max_age",
@@ -62,7 +63,9 @@ func addServerFlags(flags *pflag.FlagSet) {
 	defaults := config.Default()
 	flags.String("public-addr", defaults.Public.Addr, "where browsers subscribe")
 	flags.String("internal-addr", defaults.Internal.Addr, "where services publish")
-	flags.String("ops-addr", defaults.Ops.Addr, "where /livez and /readyz are")
+	flags.String("ops-addr", defaults.Ops.Addr, "where /livez, /readyz, /metrics and /debug/pprof are")
+	flags.String("log-level", defaults.Logging.Level, "least severe records of the program's log: debug, info, warn or error")
+	flags.String("log-format", defaults.Logging.Format, "of the program's log: text or json")
 	flags.String("log-url", defaults.Log.URL, "NATS servers that keep the log, such as nats://nats:4222, instead of the embedded log")
 	flags.String("data-dir", defaults.Log.DataDir, "directory of the embedded log")
 	flags.String("log-max-age", "24h", "how long events are kept")
@@ -97,6 +100,7 @@ func loadConfig(file string, flags *pflag.FlagSet) (config.Config, error) {
 
 // serve runs the bridge until ctx ends or a part of it fails. Once it is ready it calls started, if that is given.
 func serve(ctx context.Context, options options, logger *slog.Logger, started func(context.Context, *program) error) error {
+	reportTelemetry(logger)
 	program, err := start(ctx, options, logger)
 	if err != nil {
 		return err
@@ -108,18 +112,6 @@ func serve(ctx context.Context, options options, logger *slog.Logger, started fu
 		}
 	}
 	return program.wait(ctx)
-}
-
-func newLogger(w io.Writer, logging config.Logging) *slog.Logger {
-	var options slog.HandlerOptions
-	var level slog.Level
-	if level.UnmarshalText([]byte(logging.Level)) == nil { // the configuration is checked
-		options.Level = level
-	}
-	if logging.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, &options))
-	}
-	return slog.New(slog.NewTextHandler(w, &options))
 }
 
 // loopback moves an address without a host to the loopback interface and refuses every other interface.
