@@ -46,6 +46,14 @@ func TestEventFrames(t *testing.T) {
 		string(event.Frame(bridge.FormatCloudEvents)))
 	assert.Equal(t, "id: 184-10\nevent: shop.v1.OrderShipped\ndata: {\"orderId\":\"42\"}\n\n",
 		string(event.Frame(bridge.FormatJSON)))
+	assert.NotContains(t, string(event.Frame(bridge.FormatTraced)), "traceparent", "it has none")
+	traced := bridge.Event{
+		Cursor: sampleEvent.Cursor, Topic: sampleEvent.Topic, Type: sampleEvent.Type, Source: sampleEvent.Source,
+		Time: sampleEvent.Time, Data: sampleEvent.Data, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+	}
+	assert.Contains(t, string(traced.Frame(bridge.FormatTraced)),
+		`"time":"2026-03-01T11:00:00.005Z","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","data":{"orderId":"42"}}`)
+	assert.NotContains(t, string(traced.Frame(bridge.FormatCloudEvents)), "traceparent")
 	first, again := event.Frame(bridge.FormatJSON), event.Frame(bridge.FormatJSON)
 	assert.Same(t, &first[0], &again[0], "encoded once")
 }
@@ -75,15 +83,15 @@ func FuzzFrame(f *testing.F) {
 	clean := strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ")
 	f.Fuzz(func(t *testing.T, seq uint64, storeTime int64, typeName, topic, id string, data []byte) {
 		event := bridge.Event{
-			Cursor: bridge.Cursor{Seq: seq, Time: storeTime}, Type: typeName, Topic: topic, ID: id, Source: topic, Data: data,
+			Cursor: bridge.Cursor{Seq: seq, Time: storeTime}, Type: typeName, Topic: topic, ID: id, Source: topic, TraceParent: id, Data: data,
 		}
-		for _, format := range []bridge.Format{bridge.FormatCloudEvents, bridge.FormatJSON} {
+		for _, format := range []bridge.Format{bridge.FormatCloudEvents, bridge.FormatJSON, bridge.FormatTraced} {
 			frame := event.Frame(format)
 			frame = append(slices.Clip(frame), "data: next\n\n"...)
 			events := parseFrames(t, frame)
 			require.Len(t, events, 2, "%q", frame)
 			assert.Equal(t, "next", events[1].Data)
-			wantType, wantData := "", string(event.AppendCloudEvent(nil, false))
+			wantType, wantData := "", string(event.AppendCloudEvent(nil, format == bridge.FormatTraced))
 			if format == bridge.FormatJSON {
 				wantType, wantData = typeName, string(data)
 			}

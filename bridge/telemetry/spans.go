@@ -206,14 +206,14 @@ func withRemote(ctx context.Context, traceParent string) context.Context {
 	if traceParent == "" {
 		return ctx
 	}
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceParent})
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{headerTraceParent: traceParent})
 }
 
 // traceParentOf is the context of a span as it is sent (W3C Trace Context, section 3.2).
 func traceParentOf(span trace.Span) string {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(trace.ContextWithSpan(context.Background(), span), carrier)
-	return carrier["traceparent"]
+	return carrier[headerTraceParent]
 }
 
 // sampled reports whether a traceparent has the flag of that name, its lowest bit (W3C Trace Context, section

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -12,6 +13,9 @@ import (
 
 // scope is the instrumentation scope of all spans and metrics.
 const scope = "github.com/ssebridge/ssebridge"
+
+// headerTraceParent is the name under which a context is sent (W3C Trace Context, section 3.2).
+const headerTraceParent = "traceparent"
 
 // system is the value of messaging.system.
 const system = "ssebridge"
@@ -67,5 +71,20 @@ func Off() *Telemetry {
 // own.
 func (t *Telemetry) Tracers() trace.TracerProvider { return t.tracers }
 
-// Propagator reads and writes the context of a call: W3C Trace Context, and no baggage, which nothing here uses.
-func (t *Telemetry) Propagator() propagation.TextMapPropagator { return propagation.TraceContext{} }
+// Propagator reads the context of a call that others' libraries take in, as this package does: its traceparent and
+// nothing else. What a caller writes into tracestate and baggage would be shown with every span, and an event has no
+// room for it.
+func (t *Telemetry) Propagator() propagation.TextMapPropagator { return propagator{} }
+
+type propagator struct{}
+
+// Extract implements [propagation.TextMapPropagator].
+func (propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
+	return withRemote(ctx, carrier.Get(headerTraceParent))
+}
+
+// Inject implements [propagation.TextMapPropagator]. The bridge calls nobody.
+func (propagator) Inject(context.Context, propagation.TextMapCarrier) {}
+
+// Fields implements [propagation.TextMapPropagator].
+func (propagator) Fields() []string { return []string{headerTraceParent} }
