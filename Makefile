@@ -62,7 +62,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 .PHONY: bench
 bench: ## Run the Go benchmarks
-	go test -run '^$$' -bench . -benchmem ./auth/... ./bridge/...
+	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: tools
 tools: $(TOOLS) ## Build the pinned tools

@@ -11,5 +11,8 @@
 // is older than the window is read from the log in pages that all readers share (history.go). A reader never skips:
 // where something it asked for is no longer kept, it is told so by a reset.
 //
+// The way is visible by [telemetry.Telemetry], the one package of this module that the core imports: the hub describes
+// each delivery of an event once, never per reader.
+//
 // What a reader takes goes out as frames (frame.go), which are encoded once per event and format.
 package bridge

@@ -59,7 +59,11 @@ func (s *Send) Stored(cursor string, duplicate bool) {
 		result = resultDuplicate
 	}
 	s.telemetry.published(s.declared, result)
-	s.telemetry.publishToDurable.Record(context.Background(), time.Since(s.received).Seconds())
+	ctx := context.Background()
+	if s.span != nil {
+		ctx = trace.ContextWithSpan(ctx, s.span) // an exemplar leads from a slow event to its trace
+	}
+	s.telemetry.publishToDurable.Record(ctx, time.Since(s.received).Seconds())
 	s.end(result, semconv.MessagingMessageID(cursor))
 }
 

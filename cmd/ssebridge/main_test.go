@@ -55,7 +55,7 @@ func startBridge(t *testing.T, options options) *program {
 	return p
 }
 
-func waitReady(t *testing.T, opsURL string) {
+func waitReady(t testing.TB, opsURL string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		response, err := http.Get(opsURL + "/readyz")
@@ -75,7 +75,7 @@ type process struct {
 }
 
 // startProcess runs "ssebridge serve --dev" on given or free addresses.
-func startProcess(t *testing.T, dir string, before *process, arguments ...string) *process {
+func startProcess(t testing.TB, dir string, before *process, arguments ...string) *process {
 	t.Helper()
 	p := &process{exited: make(chan error, 1)}
 	if before != nil {
@@ -97,7 +97,7 @@ func startProcess(t *testing.T, dir string, before *process, arguments ...string
 }
 
 // freeAddress returns an address that was free a moment ago.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	server, _, err := listen(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)

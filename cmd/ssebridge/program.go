@@ -155,7 +155,7 @@ func (p *program) serve(options options) {
 	public := http.NewServeMux()
 	public.Handle("/v1/events", sse.NewHandler(sse.Config{
 		Hub: p.hub, Authorize: options.authorizeReaders(), Logger: p.logger, Telemetry: p.observer.telemetry,
-		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall,
+		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent,
 	}))
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -144,7 +145,7 @@ func TestSubscribeSpan(t *testing.T) {
 	c := startCollector(t)
 	traceTo(t, c)
 	options := testOptions(t)
-	options.hub.WindowEvents = 2
+	options.config.Window.Events = 2
 	b := startBridge(t, options)
 	cursors := publishNumbered(t, b.internalURL, "a/b", 0, 5)
 	require.Eventually(t, func() bool { return b.hub.Warm() && len(c.spans().with("deliver **", "", "")) == 5 }, 10*time.Second, 10*time.Millisecond)
@@ -190,7 +191,7 @@ func TestTraceContextInCloudEvents(t *testing.T) {
 				traceTo(t, c)
 			}
 			options := testOptions(t)
-			options.sse.TraceParent = configured
+			options.config.Events.TraceParent = configured
 			b := startBridge(t, options)
 			live := subscribe(t, b.publicURL, topics("a/b"), "")
 			for _, contexts := range [][2]string{{"", ""}, {callContext, ""}, {"", ownContext}, {callContext, ownContext}} {
@@ -234,6 +235,18 @@ func TestSamplerIsTheEnvironments(t *testing.T) {
 		found := c.spans().with("deliver **", "messaging.message.id", cursor)
 		assert.Equal(t, want, len(found) == 1, sampler)
 	}
+}
+
+// TestSlowEventsLeadToTheirTraces: a histogram names a trace for a scraper that asks for OpenMetrics.
+func TestSlowEventsLeadToTheirTraces(t *testing.T) {
+	traceTo(t, startCollector(t))
+	b := startBridge(t, testOptions(t))
+	require.NotEmpty(t, publishTraced(t, b.internalURL, true, "", ownContext, "a/b").GetCursor())
+	response := get(t, b.opsURL+"/metrics", func(r *http.Request) { r.Header.Set("Accept", "application/openmetrics-text") })
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	assert.Regexp(t, `ssebridge_publish_to_durable_seconds_bucket\{le="[^"]+"\} 1 # \{.*trace_id="`+ownContext[3:35], string(text))
 }
 
 // TestSpansAreThoseOfTheReadme: every span that leaves, with its kind and its attributes, has its row, and the other way
