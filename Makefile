@@ -16,7 +16,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
 
 .PHONY: test
-test: check-generate lint test-go test-web ## Everything that CI runs; installs what is missing
+test: check-generate lint test-go test-deploy test-web ## Everything that CI runs; installs what is missing
 	@echo "make test: all green"
 
 .PHONY: demo
@@ -31,6 +31,10 @@ build: ## Build the binary into dist
 test-go: tools packages ## Go tests with the race detector
 	go test -race -timeout 15m ./...
 
+.PHONY: test-deploy
+test-deploy: proxies ## Tests of image, manifests and reverse proxies; nothing is skipped
+	cd deploy && CI=true go test -race -timeout 10m ./...
+
 .PHONY: test-web
 test-web: chromium web/node_modules/.installed build ## Browser tests in headless Chromium
 	cd web && SSEBRIDGE_BIN=$(CURDIR)/dist/ssebridge npm test
@@ -40,6 +44,7 @@ lint: tools ## buf lint, go vet, golangci-lint
 	buf lint
 	go vet ./...
 	golangci-lint run
+	cd deploy && go vet ./... && golangci-lint run
 
 .PHONY: generate
 generate: tools ## Generate gen from proto
@@ -50,6 +55,7 @@ check-generate: tools ## Fail when gen or go.mod is not up to date
 	@before=$$(mktemp -d); cp -r gen "$$before/gen"; buf generate; \
 	diff -r "$$before/gen" gen || { echo "gen was stale: commit what make generate has made"; exit 1; }
 	go mod tidy -diff
+	cd deploy && go mod tidy -diff
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME
@@ -79,6 +85,10 @@ $(BIN)/grpcurl: .tools/grpcurl.mod .tools/grpcurl.sum
 .PHONY: packages
 packages: ## Install the Debian packages that tests need
 	@command -v curl >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl ca-certificates; }
+
+.PHONY: proxies
+proxies: ## Install the reverse proxies that tests need
+	@test -x /usr/sbin/nginx && test -x /usr/sbin/haproxy || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy; }
 
 .PHONY: chromium
 chromium: ## Install Chromium where it is missing
