@@ -65,13 +65,13 @@ func buildImage() (err error) {
 	if err != nil {
 		return err
 	}
-	line := goBuildLine(stages[0])
+	line, environment := goBuild(stages[0])
 	if line == "" {
 		return fmt.Errorf("stage %q has no go build line", stages[0].Name)
 	}
 	command := exec.Command("sh", "-c", strings.ReplaceAll(line, "/out/", built.dir+"/out/"))
 	command.Dir = source
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "VERSION="+testVersion)
+	command.Env = append(os.Environ(), environment...)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", line, err, out)
 	}
@@ -91,15 +91,25 @@ func readDockerfile() ([]instructions.Stage, []instructions.ArgCommand, error) {
 	return instructions.Parse(parsed.AST, nil)
 }
 
-func goBuildLine(stage instructions.Stage) string {
+// goBuild returns the go build line of a stage and the environment that docker build gives it on this platform.
+func goBuild(stage instructions.Stage) (line string, environment []string) {
+	arguments := map[string]string{"TARGETOS": runtime.GOOS, "TARGETARCH": runtime.GOARCH, "VERSION": testVersion}
+	for name, value := range arguments {
+		environment = append(environment, name+"="+value)
+	}
 	for _, command := range stage.Commands {
-		if run, ok := command.(*instructions.RunCommand); ok {
-			if line := strings.Join(run.CmdLine, " "); strings.Contains(line, "go build") {
-				return line
+		switch command := command.(type) {
+		case *instructions.EnvCommand:
+			for _, pair := range command.Env {
+				environment = append(environment, pair.Key+"="+os.Expand(pair.Value, func(name string) string { return arguments[name] }))
+			}
+		case *instructions.RunCommand:
+			if run := strings.Join(command.CmdLine, " "); strings.Contains(run, "go build") {
+				line = run
 			}
 		}
 	}
-	return ""
+	return line, environment
 }
 
 // copyContext copies what .dockerignore leaves of the repository.

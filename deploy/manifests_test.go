@@ -385,7 +385,7 @@ func TestConfigurationFitsThePod(t *testing.T) {
 						return nil
 					}
 				}
-				t.Errorf("%q is not mounted", path)
+				require.Fail(t, "not mounted", path)
 				return nil
 			}
 			require.Equal(t, []string{"serve", "--config", "/etc/ssebridge/config.yaml"}, container.Args)
