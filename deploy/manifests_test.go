@@ -9,9 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -336,83 +334,5 @@ func TestDisruption(t *testing.T) {
 	require.NotEmpty(t, w.pod.Spec.TopologySpreadConstraints)
 	for _, constraint := range w.pod.Spec.TopologySpreadConstraints {
 		w.selects(t, constraint.LabelSelector)
-	}
-}
-
-// configuration is what the manifests must fit in a shape's config.yaml.
-type configuration struct {
-	Log struct {
-		URL             string `yaml:"url"`
-		CredentialsFile string `yaml:"credentials_file"`
-		CAFile          string `yaml:"ca_file"`
-		DataDir         string `yaml:"data_dir"`
-		MaxBytes        int64  `yaml:"max_bytes"`
-		Replicas        int    `yaml:"replicas"`
-	} `yaml:"log"`
-	Drain struct {
-		Grace time.Duration `yaml:"grace"`
-	} `yaml:"drain"`
-	Issuers []struct {
-		CAFile     string `yaml:"ca_file"`
-		BearerFile string `yaml:"bearer_file"`
-	} `yaml:"issuers"`
-}
-
-// TestConfigurationFitsThePod: each path that config.yaml names is mounted, the log fits its volume, and the pod waits for
-// the drain.
-func TestConfigurationFitsThePod(t *testing.T) {
-	t.Parallel()
-	for _, shape := range shapes {
-		t.Run(shape, func(t *testing.T) {
-			t.Parallel()
-			objects := render(t, shape)
-			w := objects.workload(t)
-			container := w.container(t)
-			source := only[*corev1.ConfigMap](t, objects)
-			var config configuration
-			require.NoError(t, yaml.Unmarshal([]byte(source.Data["config.yaml"]), &config))
-
-			mounted := func(path string) *corev1.Volume {
-				t.Helper()
-				for _, mount := range container.VolumeMounts {
-					if strings.HasPrefix(path, mount.MountPath+"/") {
-						for i, volume := range w.pod.Spec.Volumes {
-							if volume.Name == mount.Name {
-								return &w.pod.Spec.Volumes[i]
-							}
-						}
-						require.Equal(t, "data", mount.Name)
-						return nil
-					}
-				}
-				require.Fail(t, "not mounted", path)
-				return nil
-			}
-			require.Equal(t, []string{"serve", "--config", "/etc/ssebridge/config.yaml"}, container.Args)
-			assert.Equal(t, source.Name, mounted(container.Args[2]).ConfigMap.Name)
-			require.Len(t, config.Issuers, 1)
-			for _, file := range []string{config.Issuers[0].CAFile, config.Issuers[0].BearerFile} {
-				assert.NotNil(t, mounted(file).Projected, file)
-			}
-			if shape == "embedded" {
-				assert.Empty(t, config.Log.URL)
-				mounted(config.Log.DataDir)
-				require.Len(t, w.claims, 1)
-				volume := w.claims[0].Spec.Resources.Requests[corev1.ResourceStorage]
-				assert.LessOrEqual(t, config.Log.MaxBytes, volume.Value()*8/10, "the log needs room beyond its events")
-			} else {
-				assert.True(t, strings.HasPrefix(config.Log.URL, "tls://"))
-				assert.Equal(t, 3, config.Log.Replicas)
-				for _, file := range []string{config.Log.CredentialsFile, config.Log.CAFile} {
-					assert.Equal(t, "ssebridge-nats", mounted(file).Secret.SecretName)
-				}
-			}
-			wait := config.Drain.Grace + 10*time.Second // to close the log
-			if container.Lifecycle != nil {
-				wait += time.Duration(container.Lifecycle.PreStop.Sleep.Seconds) * time.Second
-			}
-			assert.Positive(t, config.Drain.Grace)
-			assert.GreaterOrEqual(t, time.Duration(*w.pod.Spec.TerminationGracePeriodSeconds)*time.Second, wait)
-		})
 	}
 }
