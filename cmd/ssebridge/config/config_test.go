@@ -196,10 +196,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	everyKey("", reflect.TypeFor[Config](), func(key string, field reflect.Type) {
 		assert.Regexp(t, `^[a-z_]+(\[\])?(\.[a-z_]+(\[\])?)*$`, key)
 		if field.Kind() != reflect.Struct && field.Kind() != reflect.Slice {
-			err := set(reflect.New(field).Elem(), scalar{plain, map[reflect.Kind]string{reflect.Bool: "true", reflect.String: ""}[field.Kind()] + map[bool]string{true: "1"}[field.Kind() == reflect.Int]})
-			if err != nil {
-				assert.Contains(t, []string{"a duration such as 30s", "a size such as 64MiB"}, wanted(field), key)
-			}
+			assert.NoError(t, set(reflect.New(field).Elem(), scalar{plain, "0"}), key)
 		}
 	})
 }
