@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -138,7 +137,7 @@ func (c *tracedBridge) cpu(b *testing.B) float64 {
 	b.Helper()
 	text := sample(scrape(b, "http://"+c.process.ops), "process_cpu_seconds_total")
 	seconds, err := strconv.ParseFloat(text, 64)
-	require.NoError(b, err, fmt.Sprintf("%q", text))
+	require.NoError(b, err, text)
 	return seconds
 }
 
