@@ -43,7 +43,7 @@ func TestBodiesArriveInTime(t *testing.T) {
 	log := &slowLog{wait: limit}
 	log.gate = make(chan struct{})
 	close(log.gate)
-	service := publish.New(publish.Config{Log: log, Allow: open, Encoders: plainEncoders{}, BodyTime: limit})
+	service := publish.New(publish.Config{Log: log, Caller: open, Encoders: plainEncoders{}, BodyTime: limit})
 	mux := http.NewServeMux()
 	service.Mount(mux, publish.Wire{Descriptors: protoregistry.GlobalFiles, Extensions: protoregistry.GlobalTypes})
 	batch := &ssebridgev1.PublishBatchRequest{Events: []*ssebridgev1.Event{event(50), event(50), event(50)}}

@@ -110,7 +110,7 @@ func TestNothingIsStoredBehindALostEvent(t *testing.T) {
 	for _, call := range []string{"stream", "batch"} {
 		t.Run(call, func(t *testing.T) {
 			log := &failingLog{Log: openLog(t), failAt: 8}
-			_, client, _ := serve(t, publish.Config{Log: log, Allow: open})
+			_, client, _ := serve(t, publish.Config{Log: log, Caller: open})
 			if call == "stream" {
 				stream := client.Publish(t.Context())
 				require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: events}))
@@ -177,7 +177,7 @@ func (l delayedLog) Append(ctx context.Context, event *bridge.Event, key string)
 func TestBugEndsItsCallOnly(t *testing.T) {
 	events, data := numberedEvents(1, 20)
 	log := delayedLog{Log: openLog(t), ready: make(chan struct{})}
-	service := publish.New(publish.Config{Log: log, Allow: open, Encoders: brokenEncoders{}, InFlight: 16})
+	service := publish.New(publish.Config{Log: log, Caller: open, Encoders: brokenEncoders{}, InFlight: 16})
 	mux := http.NewServeMux()
 	service.Mount(mux, publish.Wire{Descriptors: protoregistry.GlobalFiles, Extensions: protoregistry.GlobalTypes})
 	server := httptest.NewUnstartedServer(mux)

@@ -16,7 +16,7 @@ import (
 type intake struct {
 	config      *Config
 	encoder     bridge.Encoder
-	publisher   string // whose ids these are
+	caller      Caller
 	traceParent string // of the call; passed on where nothing is traced here
 	outcomes    chan outcome
 }
@@ -110,7 +110,7 @@ func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
 	}
 	key := ""
 	if accepted.ID != "" {
-		key = in.publisher + "\x00" + accepted.Topic + "\x00" + accepted.ID
+		key = in.caller.ID + "\x00" + accepted.Topic + "\x00" + accepted.ID
 	}
 	pending, err := in.config.Log.Append(ctx, accepted, key)
 	if err != nil {
@@ -160,10 +160,19 @@ func (in *intake) read(
 		return nil, bridge.Refuse(bridge.CodeResourceExhausted, "data", "size", fmt.Sprintf(
 			"has %d bytes of JSON: at most %d are allowed; publish a reference to what is large", len(accepted.Data), in.config.MaxEventBytes))
 	}
-	if !in.config.Allow(ctx, accepted.Topic, accepted.Type) {
-		return nil, bridge.Refuse(bridge.CodePermissionDenied, "topic", "publish", fmt.Sprintf(
-			"you may not publish %s to this topic: ask who runs the bridge to allow it", accepted.Type))
+	if accepted.Source, err = in.authorize(accepted.Topic, accepted.Type); err != nil {
+		return nil, err
 	}
-	accepted.Source = in.config.Source
 	return accepted, nil
+}
+
+// authorize returns the CloudEvents source of an event that the caller may publish. The error is a *bridge.Refusal.
+func (in *intake) authorize(topic, typeName string) (source string, err error) {
+	if in.caller.Authorize == nil {
+		return "", bridge.Refuse(bridge.CodePermissionDenied, "topic", "publish", "nobody may publish here")
+	}
+	if source, err = in.caller.Authorize(topic, typeName); source == "" {
+		source = in.config.Source
+	}
+	return source, err
 }

@@ -22,8 +22,8 @@ import (
 type Config struct {
 	Log      bridge.Log
 	Encoders bridge.Encoders
-	// Allow says whether the caller may publish an event of a type to a topic. Nil allows nothing.
-	Allow func(ctx context.Context, topic, typeName string) bool
+	// Caller says who makes a call and what they may do. Nil: nobody may do anything.
+	Caller func(context.Context) Caller
 	// JSONData returns the data of an event that came as JSON and that the codec left as it was.
 	JSONData      func(*ssebridgev1.Event) ([]byte, bool)
 	Logger        *slog.Logger
@@ -35,9 +35,18 @@ type Config struct {
 	Telemetry     *telemetry.Telemetry // defaults to none
 }
 
+// Caller is who makes a call.
+type Caller struct {
+	ID    string    // whose event ids these are: equal ones of others are other events
+	Until time.Time // when the caller's identity ends, and a stream with it; zero: it does not
+	// Authorize says whether the caller may publish an event of a type to a topic, and the event's CloudEvents source,
+	// which may be empty for the usual one. The error is a *bridge.Refusal. Nil allows nothing.
+	Authorize func(topic, typeName string) (source string, err error)
+}
+
 func (c Config) withDefaults() Config {
-	if c.Allow == nil {
-		c.Allow = func(context.Context, string, string) bool { return false }
+	if c.Caller == nil {
+		c.Caller = func(context.Context) Caller { return Caller{} }
 	}
 	if c.JSONData == nil {
 		c.JSONData = func(*ssebridgev1.Event) ([]byte, bool) { return nil, false }
@@ -97,8 +106,8 @@ func (s *Service) Streams() int {
 	return len(s.streams)
 }
 
-func (s *Service) intake(header http.Header) *intake {
-	in := &intake{config: &s.config, outcomes: make(chan outcome, s.config.InFlight)}
+func (s *Service) intake(ctx context.Context, header http.Header) *intake {
+	in := &intake{config: &s.config, caller: s.config.Caller(ctx), outcomes: make(chan outcome, s.config.InFlight)}
 	if parent := header.Get("Traceparent"); validTraceParent(parent) {
 		in.traceParent = parent
 	}
@@ -109,7 +118,7 @@ func (s *Service) intake(header http.Header) *intake {
 func (s *Service) PublishBatch(
 	ctx context.Context, request *connect.Request[ssebridgev1.PublishBatchRequest],
 ) (*connect.Response[ssebridgev1.PublishBatchResponse], error) {
-	in := s.intake(request.Header())
+	in := s.intake(ctx, request.Header())
 	response := &ssebridgev1.PublishBatchResponse{}
 	err := in.run(ctx, func(ctx context.Context) error {
 		return in.take(ctx, request.Msg.GetSchema(), request.Msg.GetEvents())
@@ -127,11 +136,15 @@ func (s *Service) PublishBatch(
 func (s *Service) Publish(
 	ctx context.Context, rpc *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse],
 ) error {
-	stream := &publishStream{rpc: rpc, in: s.intake(rpc.RequestHeader()), interrupt: interrupter(ctx)}
+	stream := &publishStream{rpc: rpc, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
 	s.enter(stream)
 	defer s.leave(stream)
-	age := time.AfterFunc(s.config.MaxAge*4/5+rand.N(s.config.MaxAge*2/5+1), stream.stop) //nolint:gosec // spreads load
-	defer age.Stop()
+	age := s.config.MaxAge*4/5 + rand.N(s.config.MaxAge*2/5+1) //nolint:gosec // spreads load
+	if until := stream.in.caller.Until; !until.IsZero() {
+		age = min(age, time.Until(until)) // the next stream needs another token
+	}
+	aged := time.AfterFunc(age, stream.stop)
+	defer aged.Stop()
 	defer stream.end()
 	return stream.run(ctx)
 }

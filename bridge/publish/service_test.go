@@ -90,7 +90,10 @@ func serve(t *testing.T, config publish.Config) (*publish.Service, ssebridgev1co
 		grpchealth.NewClient(server.Client(), server.URL, connect.WithGRPC())
 }
 
-func open(_ context.Context, _, _ string) bool { return true }
+// open lets everybody publish everything.
+func open(context.Context) publish.Caller {
+	return publish.Caller{Authorize: func(_, _ string) (string, error) { return "", nil }}
+}
 
 func event(size int) *ssebridgev1.Event {
 	return &ssebridgev1.Event{Topic: "a", Data: &anypb.Any{TypeUrl: "t.T", Value: []byte(strings.Repeat("x", size))}}
@@ -101,7 +104,7 @@ func event(size int) *ssebridgev1.Event {
 func TestSlowLogSlowsThePublisher(t *testing.T) {
 	const total, inFlight, size = 400, 16, 64 << 10
 	log := &gateLog{gate: make(chan struct{})}
-	_, client, _ := serve(t, publish.Config{Log: log, Allow: open, InFlight: inFlight})
+	_, client, _ := serve(t, publish.Config{Log: log, Caller: open, InFlight: inFlight})
 	stream := client.Publish(t.Context())
 	var sent atomic.Int64
 	var group sync.WaitGroup
@@ -135,7 +138,7 @@ func TestSlowLogSlowsThePublisher(t *testing.T) {
 // TestResultsAreGathered: what is acknowledged together comes in few responses.
 func TestResultsAreGathered(t *testing.T) {
 	log := &gateLog{gate: make(chan struct{})}
-	_, client, _ := serve(t, publish.Config{Log: log, Allow: open})
+	_, client, _ := serve(t, publish.Config{Log: log, Caller: open})
 	stream := client.Publish(t.Context())
 	for range 500 {
 		require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: []*ssebridgev1.Event{event(1)}}))
@@ -158,7 +161,7 @@ func TestResultsAreGathered(t *testing.T) {
 // TestFailedLogEndsTheStream with unavailable, after the results of all earlier events.
 func TestFailedLogEndsTheStream(t *testing.T) {
 	log := &gateLog{gate: make(chan struct{}), failFrom: 8}
-	_, client, _ := serve(t, publish.Config{Log: log, Allow: open})
+	_, client, _ := serve(t, publish.Config{Log: log, Caller: open})
 	stream := client.Publish(t.Context())
 	request := &ssebridgev1.PublishRequest{}
 	for range 20 {
@@ -190,7 +193,7 @@ func TestLast(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := &gateLog{gate: make(chan struct{})}
 			close(log.gate)
-			config.Log, config.Allow = log, open
+			config.Log, config.Caller = log, open
 			service, client, health := serve(t, config)
 			stream := client.Publish(t.Context())
 			require.NoError(t, stream.Send(&ssebridgev1.PublishRequest{Events: []*ssebridgev1.Event{event(1)}}))

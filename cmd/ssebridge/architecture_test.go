@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"bridge/publish":                      {"bridge", "bridge/telemetry", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"bridge/schema":                       {"bridge", "gen/ssebridge/v1"},
 	"bridge/sse":                          {"bridge", "bridge/telemetry"},
-	"cmd/ssebridge":                       {"bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
+	"cmd/ssebridge":                       {"auth", "auth/rule", "auth/token", "bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
 	"cmd/ssebridge/config":                {},
 	"gen/demo/v1":                         {},
 	"gen/ssebridge/v1":                    {},

@@ -57,6 +57,8 @@ it. Nothing is started, and no address is used. Files that the configuration nam
 
 // check finds what the configuration alone does not show.
 func check(loaded *config.Config) error {
-	_, err := schema.Open(loaded.Schemas, slog.New(slog.DiscardHandler))
-	return loaded.At("schemas", err)
+	silent := slog.New(slog.DiscardHandler)
+	_, schemaErr := schema.Open(loaded.Schemas, silent)
+	_, accessErr := newAccess(loaded, false, silent)
+	return errors.Join(loaded.At("schemas", schemaErr), accessErr)
 }

@@ -59,7 +59,7 @@ func newRootCommand() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 	}
 	root.AddCommand(newServeCommand(), newDemoCommand(), newPublishCommand(), newSubscribeCommand(),
-		newConfigCommand(), newVersionCommand())
+		newTokenCommand(), newConfigCommand(), newVersionCommand())
 	return root
 }
 

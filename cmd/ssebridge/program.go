@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/ssebridge/ssebridge/auth/token"
 	"github.com/ssebridge/ssebridge/bridge"
 	"github.com/ssebridge/ssebridge/bridge/jetstream"
 	"github.com/ssebridge/ssebridge/bridge/publish"
@@ -35,6 +36,7 @@ type program struct {
 	logger   *slog.Logger
 	grace    time.Duration // after which connections are cut
 	observer *observer
+	access   *access
 	embedded *jetstream.Embedded
 	log      *jetstream.Log
 	hub      *bridge.Hub
@@ -64,7 +66,10 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	if err := p.listen(ctx, options); err != nil {
 		return nil, err
 	}
-	if p.observer, err = observe(ctx, nil); err != nil {
+	if p.access, err = newAccess(&options.config, options.dev, logger); err != nil {
+		return nil, err
+	}
+	if p.observer, err = observe(ctx, p.access.rules.Declared); err != nil {
 		return nil, err
 	}
 	if p.types, err = schema.Open(options.config.Schemas, logger); err != nil {
@@ -97,20 +102,6 @@ func (o *options) restrict() (err error) {
 		}
 	}
 	return nil
-}
-
-func (o *options) allowPublish() func(context.Context, string, string) bool {
-	if !o.dev {
-		return nil
-	}
-	return func(context.Context, string, string) bool { return true }
-}
-
-func (o *options) authorizeReaders() func(*http.Request, *bridge.Subscription) (time.Time, error) {
-	if !o.dev {
-		return nil
-	}
-	return func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, nil }
 }
 
 // listen opens the listeners, so that an address in use is found out before anything else happens.
@@ -154,7 +145,7 @@ func (p *program) serve(options options) {
 	c := options.config
 	public := http.NewServeMux()
 	public.Handle("/v1/events", sse.NewHandler(sse.Config{
-		Hub: p.hub, Authorize: options.authorizeReaders(), Logger: p.logger, Telemetry: p.observer.telemetry,
+		Hub: p.hub, Authorize: p.access.reader, Logger: p.logger, Telemetry: p.observer.telemetry,
 		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent,
 	}))
 	if options.dev {
@@ -162,7 +153,7 @@ func (p *program) serve(options options) {
 		public.Handle("/", options.page(p.internalURL))
 	}
 	p.service = publish.New(publish.Config{
-		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Allow: options.allowPublish(), Logger: p.logger,
+		Log: p.log, Encoders: p.types, JSONData: schema.TakeJSONData, Caller: p.access.caller, Logger: p.logger,
 		Telemetry: p.observer.telemetry,
 		Source:    c.Events.Source, MaxEventBytes: int(c.Publish.MaxEventBytes), InFlight: c.Publish.InFlight, MaxAge: c.Publish.MaxAge,
 	})
@@ -174,23 +165,21 @@ func (p *program) serve(options options) {
 	})
 	p.public.capSendBuffers(publicSendBuffer)
 	p.public.writeTimeout, p.ops.writeTimeout = publicWriteTimeout, opsWriteTimeout
-	p.public.serve(public, p.logger, p.failed)
-	p.internal.serve(internal, p.logger, p.failed)
+	p.public.serve(secureHeaders(p.access.origins.CORS(public)), p.logger, p.failed)
+	p.internal.serve(token.RefuseBrowsers(p.access.identifyPublishers(internal)), p.logger, p.failed)
 	p.ops.serve(p.opsHandler(), p.logger, p.failed)
 }
 
 // run feeds the hub and watches the schema files until ctx ends.
 func (p *program) run(ctx context.Context) {
 	defer close(p.done)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		p.types.Watch(ctx, schemaPoll)
-	}()
+	var watched sync.WaitGroup
+	watched.Go(func() { p.types.Watch(ctx, schemaPoll) })
+	watched.Go(func() { p.access.watch(ctx) })
 	if err := p.hub.Run(ctx); err != nil && ctx.Err() == nil {
 		p.failed <- fmt.Errorf("read the log: %w", err)
 	}
-	<-watched
+	watched.Wait()
 }
 
 // wait runs the bridge until ctx ends or a part fails, and shuts it down.
