@@ -88,9 +88,7 @@ func encode(prefix string, event *bridge.Event, key string) *nats.Msg {
 	set(headerID, escape(event.ID))
 	set(headerSource, escape(event.Source))
 	set(headerTrace, escape(event.TraceParent))
-	if !event.Time.IsZero() {
-		set(headerTime, event.Time.UTC().Format(time.RFC3339Nano))
-	}
+	set(headerTime, event.Time.UTC().Format(time.RFC3339Nano)) // the zero time is a time too, in the year 1
 	if key != "" {
 		set(jetstream.MsgIDHeader, messageID(key))
 	}

@@ -104,6 +104,26 @@ func TestMessageID(t *testing.T) {
 	require.Equal(t, short, encode("p", newEvent(1), "a").Header.Get(jetstream.MsgIDHeader))
 }
 
+// The time of an event is kept as given, from the first to the last one that a google.protobuf.Timestamp can hold.
+func TestTimeOfAnEvent(t *testing.T) {
+	log := openNew(t)
+	for _, given := range []time.Time{
+		{},
+		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC),
+		time.Unix(0, 0).UTC(),
+		time.Date(1969, 12, 31, 23, 59, 59, 999999999, time.UTC),
+		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+	} {
+		event := newEvent(1)
+		event.Time = given
+		place := store(t, log, event, "").Cursor
+		page, err := log.Read(t.Context(), place.Seq-1, place.Seq)
+		require.NoError(t, err)
+		require.Len(t, page.Events, 1)
+		require.Equal(t, given, page.Events[0].Time)
+	}
+}
+
 func TestForeignMessage(t *testing.T) {
 	message := &stored{
 		seq:     3,

@@ -323,6 +323,23 @@ func TestOpenRulesStayOnLoopback(t *testing.T) {
 	}
 }
 
+// TestTimesAreKeptAsGiven, also where a year of 1 looks like no time at all.
+func TestTimesAreKeptAsGiven(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	reader := subscribe(t, b.publicURL, topics("a"), "")
+	for _, given := range []string{"0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"} {
+		at, err := time.Parse(time.RFC3339Nano, given)
+		require.NoError(t, err)
+		event := numbered(t, "a", 1)
+		event.Time = timestamppb.New(at)
+		_, err = publisher(b.internalURL).PublishBatch(t.Context(),
+			connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: []*ssebridgev1.Event{event}}))
+		require.NoError(t, err)
+		assert.Contains(t, reader.nextEvent(t).data, `"time":"`+given+`"`)
+	}
+}
+
 // TestReservedTypes: an event whose type a browser would take for an event of the bridge, or of EventSource itself, is
 // refused, whoever sends the schema.
 func TestReservedTypes(t *testing.T) {
