@@ -94,16 +94,7 @@ func (t *tail) follow(ctx context.Context, following func()) error {
 		return err
 	}
 	defer feed.close()
-	// A consumer is one of the stream that it was made in. If that is not the one just looked at, what it
-	// delivers must not be taken for what follows here.
-	now, err := t.info(ctx)
-	if err != nil {
-		return err
-	}
-	if !now.Created.Equal(t.created) {
-		return errReplaced
-	}
-	if err := t.catchUp(ctx, info, now); err != nil {
+	if err := t.catchUp(ctx, info); err != nil {
 		return err
 	}
 	following()
@@ -166,25 +157,36 @@ func (t *tail) resume(ctx context.Context, info *jetstream.StreamInfo) error {
 }
 
 // catchUp looks whether anything is to come up to the end that was known before the consumer was made. If not, no
-// message will say so. Later is the state after that.
-func (t *tail) catchUp(ctx context.Context, info, later *jetstream.StreamInfo) error {
-	if end := info.State.LastSeq; end > t.seen {
-		next, err := t.log.next(ctx, t.seen+1)
+// message will say so.
+func (t *tail) catchUp(ctx context.Context, info *jetstream.StreamInfo) error {
+	end := info.State.LastSeq
+	var next *stored
+	var err error
+	if end > t.seen {
+		if next, err = t.log.next(ctx, t.seen+1); err != nil {
+			return err
+		}
+	}
+	// The state is asked for last: what retention drops before that is seen in it, and shows in the next message
+	// when it is dropped later.
+	now, err := t.info(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !now.Created.Equal(t.created):
+		// A consumer is one of the stream that it was made in. What it delivers must not be taken for what follows
+		// here.
+		return errReplaced
+	case next != nil && next.seq <= end:
+		return nil
+	case end > t.seen && firstKept(now) > t.seen+1:
+		base, err := t.log.end(ctx, info)
 		if err != nil {
 			return err
 		}
-		if next != nil && next.seq <= end {
-			return nil
-		}
-		if firstKept(later) > t.seen+1 {
-			base, err := t.log.end(ctx, info)
-			if err != nil {
-				return err
-			}
-			t.expire(base)
-		}
-		t.seen = end
+		t.expire(base)
 	}
+	t.seen = max(t.seen, end)
 	t.warmUp()
 	return nil
 }

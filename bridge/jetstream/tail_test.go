@@ -279,16 +279,85 @@ func TestTailCatchesUpWithNothing(t *testing.T) {
 	info := stream(t, log).CachedInfo()
 
 	sink := &recorder{}
-	late := &tail{log: log, sink: sink, begun: true, created: info.Created, place: places[4], seen: 5}
-	require.NoError(t, late.catchUp(t.Context(), info, info))
+	late := &tail{log: log, js: log.read, sink: sink, begun: true, created: info.Created, place: places[4], seen: 5}
+	require.NoError(t, late.catchUp(t.Context(), info))
 	require.Equal(t, []string{"lost expired", "warm"}, sink.all())
 	require.Equal(t, uint64(10), sink.bases[0].Seq)
 	require.NoError(t, log.Check(t.Context(), sink.bases[0]))
 
 	sink = &recorder{}
-	inTime := &tail{log: log, sink: sink, begun: true, created: info.Created, place: places[9], seen: 10}
-	require.NoError(t, inTime.catchUp(t.Context(), info, info))
+	inTime := &tail{log: log, js: log.read, sink: sink, begun: true, created: info.Created, place: places[9], seen: 10}
+	require.NoError(t, inTime.catchUp(t.Context(), info))
 	require.Equal(t, []string{"warm"}, sink.all())
+}
+
+// hookedStream lets something happen when a tail looks at the stream for the first time after it has made its consumer.
+type hookedStream struct {
+	jetstream.JetStream
+
+	made   bool
+	before bool // else after the look
+	happen func()
+}
+
+func (h *hookedStream) CreatePushConsumer(
+	ctx context.Context, stream string, config jetstream.ConsumerConfig,
+) (jetstream.PushConsumer, error) {
+	consumer, err := h.JetStream.CreatePushConsumer(ctx, stream, config)
+	h.made = true
+	return consumer, err
+}
+
+func (h *hookedStream) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	if h.made && h.before {
+		h.made = false
+		h.happen()
+	}
+	stream, err := h.JetStream.Stream(ctx, name)
+	if h.made {
+		h.made = false
+		h.happen()
+	}
+	return stream, err
+}
+
+// Events are dropped, and another one is stored, while the tail finds out where it stands: either they come or it is
+// told that they do not.
+func TestTailCatchesUpWhileEventsAreDropped(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		log := openNew(t)
+		places := storeMany(t, log, 1, 10)
+		info := stream(t, log).CachedInfo()
+		hooked := &hookedStream{JetStream: log.read, before: before, happen: func() {
+			if len(places) == 10 { // once
+				require.NoError(t, stream(t, log).Purge(t.Context()))
+				places = append(places, storeMany(t, log, 11, 1)...)
+			}
+		}}
+		sink := &recorder{}
+		late := &tail{log: log, js: hooked, sink: sink, begun: true, created: info.Created, place: places[4], seen: 5}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for ctx.Err() == nil {
+				_ = late.follow(ctx, func() {}) // as Tail does
+			}
+		}()
+		require.Eventually(t, func() bool {
+			come := sink.places()
+			return len(come) > 0 && come[len(come)-1].Seq == 11
+		}, 20*time.Second, time.Millisecond)
+		cancel()
+		<-ended
+		come := sink.places()
+		if lost := sink.all(); lost[0] == "lost expired" {
+			come = append([]bridge.Cursor{}, come[sink.after[0]:]...)
+			require.Equal(t, places[10:], come, "what follows the loss")
+		} else {
+			require.Equal(t, places[5:], come)
+		}
+	}
 }
 
 // restarted is a server that can be replaced under its clients.
