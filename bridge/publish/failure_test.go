@@ -210,3 +210,20 @@ func TestBugEndsItsCallOnly(t *testing.T) {
 	assert.Equal(t, 12, count, "other calls go on")
 	require.Eventually(t, func() bool { return service.Streams() == 0 }, 10*time.Second, time.Millisecond)
 }
+
+// TestStoredOncePerTopicAndID in a real log: a retry is the same event, another topic's event with the same id is not.
+func TestStoredOncePerTopicAndID(t *testing.T) {
+	log := openLog(t)
+	_, client, _ := serve(t, publish.Config{Log: log, Caller: open})
+	batch := &ssebridgev1.PublishBatchRequest{}
+	for _, topic := range []string{"a", "b", "a", "b", "a"} {
+		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: topic, Id: "1", Data: &anypb.Any{TypeUrl: "t.T", Value: []byte(`"` + topic + `"`)}})
+	}
+	response, err := client.PublishBatch(t.Context(), connect.NewRequest(batch))
+	require.NoError(t, err)
+	for i, result := range response.Msg.GetResults() {
+		assert.Equal(t, i >= 2, result.GetDuplicate(), "event %d", i)
+		assert.Equal(t, response.Msg.GetResults()[i%2].GetCursor(), result.GetCursor())
+	}
+	assert.Equal(t, []string{`"a"`, `"b"`}, contents(t, log))
+}

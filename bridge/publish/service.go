@@ -139,14 +139,20 @@ func (s *Service) Publish(
 	stream := &publishStream{rpc: rpc, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
 	s.enter(stream)
 	defer s.leave(stream)
-	age := s.config.MaxAge*4/5 + rand.N(s.config.MaxAge*2/5+1) //nolint:gosec // spreads load
-	if until := stream.in.caller.Until; !until.IsZero() {
-		age = min(age, time.Until(until)) // the next stream needs another token
-	}
-	aged := time.AfterFunc(age, stream.stop)
-	defer aged.Stop()
+	age := time.AfterFunc(s.age(stream.in.caller), stream.stop)
+	defer age.Stop()
 	defer stream.end()
 	return stream.run(ctx)
+}
+
+// age is how old a caller's stream becomes: 80 to 120 % of the mean, so that publishers who came together spread over the
+// replicas, and no older than the caller's identity, as the next stream needs another token.
+func (s *Service) age(caller Caller) time.Duration {
+	age := s.config.MaxAge*4/5 + rand.N(s.config.MaxAge*2/5+1) //nolint:gosec // spreads load, guards nothing
+	if !caller.Until.IsZero() {
+		age = min(age, time.Until(caller.Until))
+	}
+	return age
 }
 
 func (s *Service) enter(stream *publishStream) {
