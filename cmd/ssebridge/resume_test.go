@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -155,7 +156,11 @@ func TestResets(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "ssebridge.reset", reset.event)
 			assert.JSONEq(t, `{"reason":"`+test.reason+`"}`, reset.data)
-			assert.Equal(t, open.id, reset.id)
+			stands, _ := bridge.ParseCursor(strings.TrimPrefix(test.query, "&since=") + test.lastEventID)
+			assert.Equal(t, stands.IsZero(), open.id == "")
+			if open.id != "" {
+				assert.Equal(t, stands.String(), open.id, "until the reset is told, nothing has changed")
+			}
 			if test.reason == "expired" {
 				f := s.nextEvent(t)
 				at := slices.Index(cursors, f.id)

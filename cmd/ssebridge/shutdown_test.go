@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -27,15 +28,20 @@ func stall(t *testing.T, bridge *process) {
 	for range 15 {
 		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "big", Data: packed(t, big)})
 	}
-	for range 8 { // 24 MiB, more than both kernels hold
-		_, err := publisher("http://"+bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
-		require.NoError(t, err)
-	}
+	_, err = publisher("http://"+bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
+	require.NoError(t, err)
 	conn := dial(t, "http://"+bridge.public)
+	tcp, ok := conn.(*net.TCPConn)
+	require.True(t, ok)
+	require.NoError(t, tcp.SetReadBuffer(32<<10)) // 3 MiB are more than both kernels hold then
 	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=big&since=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
 	_, err = io.ReadFull(conn, make([]byte, 1<<10)) // it has begun
 	require.NoError(t, err)
+	sent := func() string { return sample(scrape(t, "http://"+bridge.ops), "ssebridge_sent_bytes_total") }
+	for before := ""; before != sent(); time.Sleep(300 * time.Millisecond) {
+		before = sent()
+	}
 }
 
 func status(t *testing.T, address string) int {
