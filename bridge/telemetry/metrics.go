@@ -19,6 +19,7 @@ const (
 	labelSource    = attribute.Key("source")    // window, log
 	labelReason    = attribute.Key("reason")
 	labelStatus    = attribute.Key("status") // of HTTP
+	labelListener  = attribute.Key("listener")
 )
 
 // latencies are the bounds of histograms of seconds: from what an idle bridge needs to what nobody waits for.
@@ -42,7 +43,8 @@ type instruments struct {
 	tailLag   atomic.Int64 // nanoseconds
 	window    atomic.Pointer[func() Window]
 
-	sets sync.Map // of publishedKey: metric.MeasurementOption
+	sets         sync.Map // of publishedKey: metric.MeasurementOption
+	certificates sync.Map // by listener: func() time.Time
 }
 
 // Window is what a bridge holds in memory.
@@ -53,7 +55,7 @@ type Window struct {
 
 // register makes the instruments.
 func (in *instruments) register(meter metric.Meter) error {
-	var errs [13]error
+	var errs [14]error
 	in.publishedEvents, errs[0] = meter.Int64Counter("ssebridge.published", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that publishers sent, by what became of them."))
 	in.readers, errs[1] = meter.Int64UpDownCounter("ssebridge.readers", metric.WithUnit("{reader}"),
@@ -83,7 +85,10 @@ func (in *instruments) register(meter metric.Meter) error {
 	lag, err := meter.Float64ObservableGauge("ssebridge.tail.lag", metric.WithUnit("s"),
 		metric.WithDescription("How long the newest event was on its way from its receipt through the log to this replica."))
 	errs[11] = err
-	_, errs[12] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, errs[12] = meter.Int64ObservableGauge("ssebridge.certificate.expiry", metric.WithUnit("s"),
+		metric.WithDescription("When a listener's TLS certificate expires, in seconds since 1970."),
+		metric.WithInt64Callback(in.observeCertificates))
+	_, errs[13] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(delivered, in.delivered.Load())
 		o.ObserveInt64(sent, in.sent.Load())
 		o.ObserveFloat64(lag, time.Duration(in.tailLag.Load()).Seconds())
@@ -144,6 +149,18 @@ func (in *instruments) Delivered(events, bytes int) {
 // Tailed notes when the newest event that came from the log was received, in nanoseconds since 1970.
 func (in *instruments) Tailed(stamp int64) {
 	in.tailLag.Store(max(time.Now().UnixNano()-stamp, 0))
+}
+
+// ObserveCertificate makes it visible when a listener's certificate expires. It is asked for at each collection.
+func (in *instruments) ObserveCertificate(listener string, expires func() time.Time) {
+	in.certificates.Store(listener, expires)
+}
+
+func (in *instruments) observeCertificates(_ context.Context, o metric.Int64Observer) error {
+	for listener, expires := range in.certificates.Range {
+		o.Observe(expires.(func() time.Time)().Unix(), metric.WithAttributes(labelListener.String(listener.(string))))
+	}
+	return nil
 }
 
 // ObserveWindow makes the state of the window visible. It is asked for at each collection.
