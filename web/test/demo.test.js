@@ -1,118 +1,11 @@
 // The demo page in a real browser against the real program: what the page shows has to be true while the server is
 // stopped, killed, restarted and drops its readers.
 //
-// Run with: npm ci && npm test
-// Environment: SSEBRIDGE_BIN, the program to test (built from this repository if unset); CHROMIUM, the browser.
+// Run with: npm ci && npm test. See bridge.js for its environment.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
-import { chromium } from 'playwright-core';
-
-const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
-const skip = !process.env.CI && !existsSync(executablePath)
-  && `there is no ${executablePath}: install Chromium (Debian: apt install chromium), or name yours with CHROMIUM=/path`;
-const patience = 20_000; // ms for any one thing to happen; a wait ends as soon as it has
-
-// --- The program ---
-
-const scratch = mkdtempSync(path.join(tmpdir(), 'ssebridge-web-'));
-const running = new Set();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-  rmSync(scratch, { recursive: true, force: true });
-});
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-
-let program = process.env.SSEBRIDGE_BIN;
-
-function build() {
-  if (program) return;
-  program = path.join(scratch, 'ssebridge');
-  execFileSync('go', ['build', '-o', program, './cmd/ssebridge'], {
-    cwd: path.join(import.meta.dirname, '../..'), stdio: 'inherit',
-  });
-}
-
-// freePorts holds all of them until it has them all, so that none is given twice.
-async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => resolve(server));
-  })));
-  return Promise.all(servers.map((server) => {
-    const { port } = server.address();
-    return new Promise((resolve) => { server.close(() => resolve(port)); });
-  }));
-}
-
-// Demo is `ssebridge demo` on ports and a data directory of its own, which it keeps when it is started again.
-class Demo {
-  static async start(t) {
-    const demo = new Demo();
-    demo.visits = [];
-    demo.dir = mkdtempSync(path.join(scratch, 'data-'));
-    const [pub, internal, ops] = await freePorts(3);
-    Object.assign(demo, { public: `127.0.0.1:${pub}`, internal: `127.0.0.1:${internal}`, ops: `127.0.0.1:${ops}` });
-    t.after(async () => {
-      try {
-        for (const leave of demo.visits) await leave(); // first, or they complain of the server's end
-      } finally {
-        await demo.stop('SIGKILL');
-      }
-    });
-    await demo.start();
-    return demo;
-  }
-
-  async start() {
-    const child = spawn(program, ['demo', '--data-dir', this.dir,
-      '--public-addr', this.public, '--internal-addr', this.internal, '--ops-addr', this.ops]);
-    running.add(child);
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk) => { output = (output + chunk).slice(-4000); });
-    }
-    this.child = child;
-    this.exited = new Promise((resolve) => {
-      child.once('error', (error) => resolve(String(error)));
-      child.once('exit', (code, signal) => { running.delete(child); resolve(signal ?? code); });
-    });
-    let status;
-    this.exited.then((result) => { status = result; });
-    for (const deadline = Date.now() + patience; Date.now() < deadline; await delay(20)) {
-      if (status !== undefined) throw new Error(`ssebridge ended (${status}):\n${output}`);
-      const ready = await fetch(`http://${this.ops}/readyz`).then((response) => response.status === 200, () => false);
-      if (ready) return;
-    }
-    throw new Error(`ssebridge is not ready:\n${output}`);
-  }
-
-  // stop returns the exit code, or the signal that ended the program.
-  async stop(signal) {
-    this.child.kill(signal);
-    return this.exited;
-  }
-
-  async publish(topic, value) {
-    const data = { '@type': 'type.googleapis.com/google.protobuf.Struct', value };
-    const response = await fetch(`http://${this.internal}/ssebridge.v1.PublishService/PublishBatch`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ events: [{ topic, data }] }),
-    });
-    const text = await response.text();
-    assert.equal(response.status, 200, text);
-    const { results } = JSON.parse(text);
-    assert.equal(results?.[0]?.error, undefined, text);
-    assert.ok(results[0].cursor, text);
-  }
-}
-
-// --- The page ---
+import { Bridge, launch, patience, skip } from '../bridge.js';
 
 let browser;
 
@@ -181,17 +74,12 @@ const offline = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_INCOMPLETE_CHUN
 // The tests wait more than they work.
 describe('demo page', { skip, concurrency: 3 }, () => {
   before(async () => {
-    build();
-    browser = await chromium.launch({
-      executablePath,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync'],
-    });
+    browser = await launch();
   });
   after(() => browser?.close());
 
   test('shows ticks and orders as they arrive', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo);
     await inState(page, 'open');
     await page.waitForFunction(() => window.ssebridge.ticks.length >= 3);
@@ -205,7 +93,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('publishes what its own command says', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { query: '?topic=late/**' });
     await inState(page, 'open');
     await page.locator('#empty').waitFor(); // where the same command is in the middle of the page
@@ -223,7 +111,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
 
   for (const signal of ['SIGTERM', 'SIGKILL']) {
     test(`misses nothing when the server is restarted after ${signal}`, async (t) => {
-      const demo = await Demo.start(t);
+      const demo = await Bridge.start(t);
       const page = await visit(demo, { expected: offline });
       await page.waitForFunction(() => window.ssebridge.ticks.length >= 2);
       const stopped = await demo.stop(signal);
@@ -241,7 +129,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   }
 
   test('receives what was published before it was back, though it had received nothing before', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { query: '?topic=late/**', expected: offline });
     // The browser waits 1 to 5 s between its tries, so what is published right after the start comes first, as a rule.
     // Only where it did, and the page had received nothing before, is there something to prove.
@@ -268,7 +156,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('comes back by itself when the server drops it', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { expected: offline });
     await page.waitForFunction(() => window.ssebridge.ticks.length >= 2);
     await page.click('#drop');
@@ -284,7 +172,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('resumes after a pause with what was published meanwhile', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo);
     const witness = await visit(demo); // tells what is published while the other does not listen
     await page.waitForFunction(() => window.ssebridge.ticks.length >= 2);
@@ -303,7 +191,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('replaces a connection that has fallen silent', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { query: '?topic=late/**', clock: true });
     await opened(page, 1);
     await page.clock.fastForward(60_000);
@@ -315,7 +203,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
 
   // EventSource gives up for good at such an answer, and proxies give it while a backend starts.
   test('tries again after a 503', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { query: '?topic=demo/ticks', expected: /status of 503/, unavailable: 2 });
     await page.getByText('The browser has given up: 503 busy').waitFor();
     await page.waitForFunction(() => window.ssebridge.ticks.length >= 2);
@@ -323,7 +211,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('says what the server says about a malformed topic, and goes on when it is mended', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { expected: /status of 400/ });
     await inState(page, 'open');
     const malformed = 'demo//<b>ticks</b>';
@@ -344,7 +232,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('treats the data of an event as text', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const page = await visit(demo, { query: '?topic=hostile/**' });
     await inState(page, 'open');
     const image = '<img src=x onerror="window.hacked = true">';
@@ -363,7 +251,7 @@ describe('demo page', { skip, concurrency: 3 }, () => {
   });
 
   test('fits narrow and wide screens', async (t) => {
-    const demo = await Demo.start(t);
+    const demo = await Bridge.start(t);
     const topic = `wide/${'w'.repeat(128)}`;
     for (const width of [360, 1440]) {
       const page = await visit(demo, { query: '?topic=demo/**&topic=wide/*', viewport: { width, height: 800 } });
