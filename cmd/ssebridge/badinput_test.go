@@ -171,7 +171,7 @@ func TestRefusedEvents(t *testing.T) {
 func TestBrokenMessageEndsTheStream(t *testing.T) {
 	t.Parallel()
 	b := startBridge(t, testOptions(t))
-	client := connect.NewClient[string, lineMessage](newPublishClient(),
+	client := connect.NewClient[string, lineMessage](newPublishClient(nil),
 		b.internalURL+"/ssebridge.v1.PublishService/Publish", connect.WithCodec(rawCodec{}))
 	for name, test := range map[string]struct {
 		body string

@@ -1,25 +1,45 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
 
 // newPublishClient returns the HTTP client of a publisher: HTTP/2, in cleartext for http URLs, because streams in both
-// directions need it.
-func newPublishClient() *http.Client {
+// directions need it. Roots are those of https URLs; nil is the system's.
+func newPublishClient(roots *x509.CertPool) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Client{Transport: &http.Transport{
-		Proxy:     http.ProxyFromEnvironment,
-		Protocols: &protocols,
-		HTTP2:     &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		Proxy:           http.ProxyFromEnvironment,
+		Protocols:       &protocols,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}}
 }
+
+// newReadClient returns the HTTP client of a reader: HTTP/2 or HTTP/1.1 for https URLs, HTTP/1.1 for the others. Roots are
+// those of https URLs; nil is the system's.
+func newReadClient(roots *x509.CertPool) *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Client{Transport: &http.Transport{
+		Proxy:           http.ProxyFromEnvironment,
+		Protocols:       &protocols,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
+}
+
+// caUsage is the help of --ca.
+const caUsage = "PEM file with the roots with which an https bridge is verified, in place of the system's"
 
 // baseURL checks the value of --addr and returns it without a slash at its end.
 func baseURL(addr string) (string, error) {
@@ -28,6 +48,25 @@ func baseURL(addr string) (string, error) {
 		return "", fmt.Errorf("--addr %q: use a URL such as http://localhost:8081", addr)
 	}
 	return strings.TrimSuffix(addr, "/"), nil
+}
+
+// readRoots reads the value of --ca. It returns nil, which stands for the system's roots, where there is none.
+func readRoots(file, base string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // what tls.Config takes for the roots of the system
+	}
+	if !strings.HasPrefix(base, "https:") {
+		return nil, fmt.Errorf("--ca: %s is in cleartext: use --addr https://…, or leave --ca out", base)
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca: %s has no certificate in PEM", file)
+	}
+	return roots, nil
 }
 
 // bearer adds a token to a request's header, if there is one.

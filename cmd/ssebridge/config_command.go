@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,7 @@ it. Nothing is started, and no address is used. Files that the configuration nam
 			}
 			loaded, err := config.Load(file)
 			if err == nil {
-				err = check(&loaded)
+				err = check(&loaded, cmd.ErrOrStderr())
 			}
 			if err != nil {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err) // as it is: editors find the places in it
@@ -55,10 +56,14 @@ it. Nothing is started, and no address is used. Files that the configuration nam
 	return cmd
 }
 
-// check finds what the configuration alone does not show.
-func check(loaded *config.Config) error {
+// check finds what the configuration alone does not show. Warnings are written to notes.
+func check(loaded *config.Config, notes io.Writer) error {
 	silent := slog.New(slog.DiscardHandler)
 	_, schemaErr := schema.Open(loaded.Schemas, silent)
 	_, accessErr := newAccess(loaded, false, silent)
-	return errors.Join(loaded.At("schemas", schemaErr), accessErr)
+	certificates, certificateErr := openCertificates(loaded, silent)
+	for _, warning := range certificates.warnings(loaded) {
+		_, _ = fmt.Fprintln(notes, warning)
+	}
+	return errors.Join(loaded.At("schemas", schemaErr), accessErr, certificateErr)
 }

@@ -47,7 +47,7 @@ func newDemoService(bridgeURL, file string, logger *slog.Logger) (*demoService, 
 		return nil, err
 	}
 	s := &demoService{
-		client: ssebridgev1connect.NewPublishServiceClient(newPublishClient(), bridgeURL),
+		client: ssebridgev1connect.NewPublishServiceClient(newPublishClient(nil), bridgeURL),
 		schema: schema, file: file, logger: logger,
 	}
 	text, err := os.ReadFile(file) //nolint:gosec // in the data directory

@@ -99,7 +99,7 @@ func startProcess(t testing.TB, dir string, before *process, arguments ...string
 // freeAddress returns an address that was free a moment ago.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	server, _, err := listen(t.Context(), "127.0.0.1:0")
+	server, _, err := listen(t.Context(), "127.0.0.1:0", nil)
 	require.NoError(t, err)
 	defer server.close()
 	return server.listener.Addr().String()
@@ -202,7 +202,7 @@ func (s *eventStream) nextNotice(t *testing.T, name string) frame {
 }
 
 func publisher(base string, options ...connect.ClientOption) ssebridgev1connect.PublishServiceClient {
-	return ssebridgev1connect.NewPublishServiceClient(newPublishClient(), base, options...)
+	return ssebridgev1connect.NewPublishServiceClient(newPublishClient(nil), base, options...)
 }
 
 func packed(t testing.TB, message proto.Message) *anypb.Any {

@@ -52,7 +52,7 @@ func TestMetrics(t *testing.T) {
 	live := subscribe(t, b.publicURL, topics("a/b"), "") // over HTTP/1.1
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.publicURL+"/v1/events?"+topics("a/b"), nil)
 	require.NoError(t, err)
-	over2, err := newPublishClient().Do(request)
+	over2, err := newPublishClient(nil).Do(request)
 	require.NoError(t, err)
 	defer over2.Body.Close()
 
@@ -74,6 +74,7 @@ func TestMetrics(t *testing.T) {
 	for _, query := range []string{"&since=" + cursors[9], "&since=" + cursors[0], "&since=" + place.String()} {
 		subscribe(t, b.publicURL, topics("a/b")+query, "").next() // each of them also receives
 	}
+	b.observer.telemetry.ObserveCertificate("public", time.Now) // else only where there is one
 	for _, header := range []string{"text/event-stream", "image/png"} {
 		get(t, b.publicURL+"/v1/events?topic=", func(r *http.Request) { r.Header.Set("Accept", header) }).Body.Close()
 	}

@@ -43,6 +43,7 @@ type program struct {
 	service  *publish.Service
 	types    *schema.Registry
 
+	certificates          certificates
 	public, internal, ops *server
 
 	stop   context.CancelFunc // of everything that runs in the background
@@ -72,6 +73,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	if p.observer, err = observe(ctx, p.access.rules.Declared); err != nil {
 		return nil, err
 	}
+	p.certificates.observe(p.observer.telemetry)
 	if p.types, err = schema.Open(options.config.Schemas, logger); err != nil {
 		return nil, options.config.At("schemas", err)
 	}
@@ -107,13 +109,16 @@ func (o *options) restrict() (err error) {
 // listen opens the listeners, so that an address in use is found out before anything else happens.
 func (p *program) listen(ctx context.Context, options options) (err error) {
 	c := options.config
-	if p.ops, p.opsURL, err = listen(ctx, c.Ops.Addr); err != nil {
+	if p.certificates, err = openCertificates(&c, p.logger); err != nil {
+		return err
+	}
+	if p.ops, p.opsURL, err = listen(ctx, c.Ops.Addr, p.certificates["ops"]); err != nil {
 		return c.At("ops.addr", err)
 	}
-	if p.internal, p.internalURL, err = listen(ctx, c.Internal.Addr); err != nil {
+	if p.internal, p.internalURL, err = listen(ctx, c.Internal.Addr, p.certificates["internal"]); err != nil {
 		return c.At("internal.addr", err)
 	}
-	p.public, p.publicURL, err = listen(ctx, c.Public.Addr)
+	p.public, p.publicURL, err = listen(ctx, c.Public.Addr, p.certificates["public"])
 	return c.At("public.addr", err)
 }
 
@@ -170,12 +175,13 @@ func (p *program) serve(options options) {
 	p.ops.serve(p.opsHandler(), p.logger, p.failed)
 }
 
-// run feeds the hub and watches the schema files until ctx ends.
+// run feeds the hub and watches schema and certificate files until ctx ends.
 func (p *program) run(ctx context.Context) {
 	defer close(p.done)
 	var watched sync.WaitGroup
 	watched.Go(func() { p.types.Watch(ctx, schemaPoll) })
 	watched.Go(func() { p.access.watch(ctx) })
+	watched.Go(func() { p.certificates.watch(ctx) })
 	if err := p.hub.Run(ctx); err != nil && ctx.Err() == nil {
 		p.failed <- fmt.Errorf("read the log: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 
 // publishFlags are the flags of the command.
 type publishFlags struct {
-	addr, token, schema string
+	addr, ca, token, schema string
 }
 
 func newPublishCommand() *cobra.Command {
@@ -54,6 +54,7 @@ cannot be sent is refused without asking the bridge, by the number of its line. 
 		},
 	}
 	cmd.Flags().StringVar(&flags.addr, "addr", "http://localhost:8081", "URL of the bridge's internal listener")
+	cmd.Flags().StringVar(&flags.ca, "ca", "", caUsage)
 	cmd.Flags().StringVar(&flags.token, "token", "", "bearer token")
 	cmd.Flags().StringVar(&flags.schema, "schema", "", "descriptor set with the events' types (buf build -o events.binpb), where the bridge does not know them")
 	return cmd
@@ -64,6 +65,10 @@ func publishEvents(
 	ctx context.Context, flags publishFlags, read func(context.Context, chan<- eventLine) error, out io.Writer,
 ) error {
 	base, err := baseURL(flags.addr)
+	if err != nil {
+		return err
+	}
+	roots, err := readRoots(flags.ca, base)
 	if err != nil {
 		return err
 	}
@@ -86,7 +91,7 @@ func publishEvents(
 		readErr <- read(ctx, lines)
 	}()
 	results := &resultPrinter{out: bufio.NewWriter(out)}
-	p := &linePublisher{client: newLineClient(base), token: flags.token, schema: schema, lines: lines, results: results}
+	p := &linePublisher{client: newLineClient(base, roots), token: flags.token, schema: schema, lines: lines, results: results}
 	if err := p.run(ctx); err != nil {
 		return errors.Join(err, results.out.Flush())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,9 +41,9 @@ type (
 	lineStream = connect.BidiStreamForClient[lineMessage, lineMessage]
 )
 
-func newLineClient(base string) *lineClient {
+func newLineClient(base string, roots *x509.CertPool) *lineClient {
 	return connect.NewClient[lineMessage, lineMessage](
-		newPublishClient(), base+ssebridgev1connect.PublishServicePublishProcedure, connect.WithCodec(lineCodec{}))
+		newPublishClient(roots), base+ssebridgev1connect.PublishServicePublishProcedure, connect.WithCodec(lineCodec{}))
 }
 
 // linePublisher sends lines over one stream, and over the next one when the bridge ends it with last.

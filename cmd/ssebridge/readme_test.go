@@ -85,7 +85,7 @@ func shell(ctx context.Context, script string) (*exec.Cmd, *output) {
 
 // TestReadme runs each shell block of the README, in order, as it is written.
 func TestReadme(t *testing.T) {
-	for _, tool := range []string{"curl", "buf", "grpcurl"} {
+	for _, tool := range []string{"curl", "buf", "grpcurl", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
 				require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestReadme(t *testing.T) {
 		switch b.kind {
 		case "server":
 			stopServer()
-			stopServer = background(t, b)
+			stopServer, readers = background(t, b), 0
 			waitReady(t, "http://localhost:9090")
 		case "reader":
 			stop := background(t, b)

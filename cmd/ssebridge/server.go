@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -16,21 +20,26 @@ const (
 	// The kernel holds up to 4 MiB for a reader that takes nothing, unless it is told otherwise. It doubles the number,
 	// for its own bookkeeping.
 	publicSendBuffer = 64 << 10
+	// Also for the TLS handshake, which comes before.
+	readHeaderTimeout = 10 * time.Second
 	// Event streams set a deadline for each write instead.
 	publicWriteTimeout = time.Minute
 	opsWriteTimeout    = 5 * time.Minute // a profile is taken while its answer is written
 )
 
-// server is one listener and what answers there: HTTP/1.1, and HTTP/2 in cleartext (h2c, prior knowledge).
+// server is one listener and what answers there: HTTP/1.1 and HTTP/2, which clients choose by ALPN over TLS, and by prior
+// knowledge in cleartext (h2c).
 type server struct {
-	listener net.Listener
-	http     *http.Server
+	listener    net.Listener
+	certificate *certificate // nil: cleartext
+	http        *http.Server
 
 	writeTimeout time.Duration // of an answer, from its request on; 0: none
 }
 
-// listen opens a listener and returns the URL under which it is reached from this machine.
-func listen(ctx context.Context, addr string) (*server, string, error) {
+// listen opens a listener, in cleartext without a certificate, and returns the URL under which it is reached from this
+// machine.
+func listen(ctx context.Context, addr string, certificate *certificate) (*server, string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: choose another address, as host:port or :port", err)
@@ -41,32 +50,62 @@ func listen(ctx context.Context, addr string) (*server, string, error) {
 		host = "localhost"
 	}
 	_, port, _ := net.SplitHostPort(bound.String())
-	return &server{listener: listener}, "http://" + net.JoinHostPort(host, port), nil
+	scheme := "http"
+	if certificate != nil {
+		scheme = "https"
+	}
+	return &server{listener: listener, certificate: certificate}, scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
 // serve answers requests until shutdown or close. A listener that fails is told to failed.
 func (s *server) serve(handler http.Handler, logger *slog.Logger, failed chan<- error) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(s.certificate != nil)
+	protocols.SetUnencryptedHTTP2(s.certificate == nil)
 	s.http = &http.Server{
 		Handler:           handler,
 		Protocols:         &protocols,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: readHeaderTimeout,
 		WriteTimeout:      s.writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&peerLog{logger: logger, handshakes: rate.Sometimes{First: 10, Interval: time.Second}}, "", 0),
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: 30 * time.Second, // a peer that has vanished is noticed
 			PingTimeout:     15 * time.Second,
 		},
 	}
+	serve := s.http.Serve
+	if s.certificate != nil {
+		s.http.TLSConfig = s.certificate.config()
+		serve = func(listener net.Listener) error { return s.http.ServeTLS(listener, "", "") }
+	}
 	go func() {
-		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
 		}
 	}()
+}
+
+// peerLog takes the lines that net/http writes. They are about what peers do, and for debugging only, but for one: that
+// a handler has panicked. Scanners and probes that break off TLS handshakes get a line a second.
+type peerLog struct {
+	logger     *slog.Logger
+	handshakes rate.Sometimes
+}
+
+func (l *peerLog) Write(text []byte) (int, error) {
+	line := strings.TrimSpace(string(text))
+	switch {
+	case strings.Contains(line, ": panic serving "): // "http: " or "http2: "
+		l.logger.Error(line)
+	case strings.Contains(line, "TLS handshake error"):
+		l.handshakes.Do(func() { l.logger.Debug(line) })
+	default:
+		l.logger.Debug(line)
+	}
+	return len(text), nil
 }
 
 // capSendBuffers bounds what the kernel holds for each connection that has not taken it yet.

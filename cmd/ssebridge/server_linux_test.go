@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
 )
 
 // queued returns how many bytes the kernel holds at the bridge's end of a connection: the tx_queue of /proc/net/tcp.
@@ -43,7 +45,23 @@ func queued(t *testing.T, client net.Conn) int {
 // then takes nothing.
 func TestStalledReaderCostsLittleKernelMemory(t *testing.T) {
 	t.Parallel()
-	b := startBridge(t, testOptions(t))
+	t.Run("cleartext", func(t *testing.T) {
+		t.Parallel()
+		b := startBridge(t, testOptions(t))
+		stallReader(t, publisher(b.internalURL), dial(t, b.publicURL))
+	})
+	t.Run("TLS", func(t *testing.T) {
+		t.Parallel()
+		ca := newAuthority(t)
+		b, _, _ := startTLSBridge(t, ca)
+		publisher := ssebridgev1connect.NewPublishServiceClient(newPublishClient(ca.pool()), b.internalURL)
+		stallReader(t, publisher, tls.Client(dial(t, b.publicURL), &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}))
+	})
+}
+
+// stallReader reads 10 of 30 MiB from a bridge that holds nothing else.
+func stallReader(t *testing.T, publisher ssebridgev1connect.PublishServiceClient, conn net.Conn) {
+	t.Helper()
 	big, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
 	require.NoError(t, err)
 	batch := &ssebridgev1.PublishBatchRequest{}
@@ -51,10 +69,9 @@ func TestStalledReaderCostsLittleKernelMemory(t *testing.T) {
 		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "a", Data: packed(t, big)})
 	}
 	for range 10 { // 30 MiB
-		_, err := publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(batch))
+		_, err := publisher.PublishBatch(t.Context(), connect.NewRequest(batch))
 		require.NoError(t, err)
 	}
-	conn := dial(t, b.publicURL)
 	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
 	for taken, piece := 0, make([]byte, 64<<10); taken < 10<<20; {

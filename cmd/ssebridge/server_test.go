@@ -21,7 +21,7 @@ import (
 
 // httpVersions are clients for both protocols of a listener.
 func httpVersions() map[string]*http.Client {
-	return map[string]*http.Client{"HTTP/1.1": streamClient, "h2c": newPublishClient()}
+	return map[string]*http.Client{"HTTP/1.1": streamClient, "h2c": newPublishClient(nil)}
 }
 
 // percentEncoded spells every byte of a text in three.
@@ -76,7 +76,7 @@ func TestStreamsOutliveTheWriteTimeout(t *testing.T) {
 	assert.Equal(t, time.Minute, b.public.http.WriteTimeout)
 	assert.Equal(t, 5*time.Minute, b.ops.http.WriteTimeout)
 
-	short, base, err := listen(t.Context(), "127.0.0.1:0")
+	short, base, err := listen(t.Context(), "127.0.0.1:0", nil)
 	require.NoError(t, err)
 	t.Cleanup(short.close)
 	cut := make(chan error, 1)

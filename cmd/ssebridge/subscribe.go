@@ -28,9 +28,9 @@ const (
 
 // subscribeFlags are the flags of the command.
 type subscribeFlags struct {
-	addr, token, since string
-	topics             []string
-	count              int
+	addr, ca, token, since string
+	topics                 []string
+	count                  int
 }
 
 func newSubscribeCommand() *cobra.Command {
@@ -52,6 +52,7 @@ goes on behind the last event. What the bridge says itself, such as a reset, goe
 		},
 	}
 	cmd.Flags().StringVar(&flags.addr, "addr", "http://localhost:8080", "URL of the bridge's public listener")
+	cmd.Flags().StringVar(&flags.ca, "ca", "", caUsage)
 	cmd.Flags().StringVar(&flags.token, "token", "", "bearer token")
 	cmd.Flags().StringArrayVar(&flags.topics, "topic", nil, "topic or pattern; repeatable")
 	cmd.Flags().StringVar(&flags.since, "since", "", "an event's id, earliest, latest, or a duration such as 5m (default latest)")
@@ -89,6 +90,10 @@ func newSubscriber(flags subscribeFlags, out, notes io.Writer) (*subscriber, err
 	if err != nil {
 		return nil, err
 	}
+	roots, err := readRoots(flags.ca, base)
+	if err != nil {
+		return nil, err
+	}
 	query := url.Values{"topic": flags.topics}
 	if flags.since != "" {
 		query.Set("since", flags.since)
@@ -97,7 +102,7 @@ func newSubscriber(flags subscribeFlags, out, notes io.Writer) (*subscriber, err
 		flags.count = -1
 	}
 	return &subscriber{
-		client: &http.Client{}, url: base + "/v1/events?" + query.Encode(), token: flags.token,
+		client: newReadClient(roots), url: base + "/v1/events?" + query.Encode(), token: flags.token,
 		left: flags.count, quiet: maxSilence, out: bufio.NewWriter(out), notes: notes,
 	}, nil
 }
