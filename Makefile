@@ -36,7 +36,7 @@ test-deploy: proxies ## Tests of image, manifests and reverse proxies; nothing i
 	cd deploy && CI=true go test -race -timeout 10m ./...
 
 .PHONY: test-web
-test-web: chromium web/node_modules/.installed build ## Browser tests in headless Chromium
+test-web: packages chromium web/node_modules/.installed build ## Browser tests in headless Chromium
 	cd web && SSEBRIDGE_BIN=$(CURDIR)/dist/ssebridge npm test
 
 .PHONY: lint
@@ -84,7 +84,7 @@ $(BIN)/grpcurl: .tools/grpcurl.mod .tools/grpcurl.sum
 
 .PHONY: packages
 packages: ## Install the Debian packages that tests need
-	@command -v curl >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl ca-certificates; }
+	@command -v curl >/dev/null && command -v openssl >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl ca-certificates openssl; }
 
 .PHONY: proxies
 proxies: ## Install the reverse proxies that tests need
