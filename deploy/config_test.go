@@ -19,9 +19,6 @@ import (
 // TestConfigurations: the program takes each configuration that is here, also with the lines that a comment offers.
 func TestConfigurations(t *testing.T) {
 	t.Parallel()
-	if out, _ := exec.Command(program(t), "config", "--help").CombinedOutput(); strings.Contains(string(out), "unknown command") {
-		t.Skip("this ssebridge has no config command")
-	}
 	dir := t.TempDir()
 	files := []string{"config.yaml"}
 	for _, shape := range shapes {
@@ -34,7 +31,7 @@ func TestConfigurations(t *testing.T) {
 	}
 	require.Len(t, files, 5)
 	for _, file := range files {
-		out, err := exec.Command(program(t), "config", "check", file).CombinedOutput()
+		out, err := exec.Command(program(t), "config", "check", "--no-files", file).CombinedOutput()
 		assert.NoError(t, err, "%s: %s", file, out)
 	}
 }

@@ -81,6 +81,14 @@ func (e ConfigErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// CheckIssuers finds what is wrong with issuers, but for the files that they name. The error is [ConfigErrors].
+func CheckIssuers(issuers []Issuer) error {
+	if wrong := check(issuers); len(wrong) > 0 {
+		return wrong
+	}
+	return nil
+}
+
 // nameForm is what an issuer may be called.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 

@@ -57,6 +57,14 @@ func newAccess(c *config.Config, dev bool, logger *slog.Logger) (*access, error)
 	return a, nil
 }
 
+// checkAccess finds what newAccess would, but for the files of the issuers.
+func checkAccess(c *config.Config) error {
+	_, originErr := token.NewOrigins(c.Public.Origins)
+	_, ruleErr := rule.Compile(declarations(c.Topics))
+	issuerErr := token.CheckIssuers(issuers(c.Issuers))
+	return errors.Join(c.At("public.origins", originErr), atTopics(c, ruleErr), atIssuers(c, issuerErr))
+}
+
 func declarations(topics []config.Topic) []rule.Declaration {
 	declared := make([]rule.Declaration, len(topics))
 	for i, t := range topics {

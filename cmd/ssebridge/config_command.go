@@ -25,13 +25,15 @@ func newConfigCommand() *cobra.Command {
 
 func newConfigCheckCommand() *cobra.Command {
 	var file string
+	var noFiles bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check a configuration file",
 		Long: `Check a configuration file as serve does before it starts, and print every mistake with its place and how to mend
-it. Nothing is started, and no address is used. Files that the configuration names are read.`,
+it. Nothing is started, and no address is used. Files that the configuration names are read, unless they are somewhere
+else (--no-files).`,
 		Example: `  ssebridge config check /etc/ssebridge/config.yaml
-  ssebridge config check --config config.yaml`,
+  ssebridge config check --no-files deploy/kubernetes/embedded/config.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -42,7 +44,10 @@ it. Nothing is started, and no address is used. Files that the configuration nam
 			}
 			loaded, err := config.Load(file)
 			if err == nil {
-				err = check(&loaded, cmd.ErrOrStderr())
+				err = checkAccess(&loaded)
+			}
+			if err == nil && !noFiles {
+				err = checkFiles(&loaded, cmd.ErrOrStderr())
 			}
 			if err != nil {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err) // as it is: editors find the places in it
@@ -53,11 +58,12 @@ it. Nothing is started, and no address is used. Files that the configuration nam
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration file, where it is no argument")
+	cmd.Flags().BoolVar(&noFiles, "no-files", false, "do not read the files that the configuration names")
 	return cmd
 }
 
-// check finds what the configuration alone does not show. Warnings are written to notes.
-func check(loaded *config.Config, notes io.Writer) error {
+// checkFiles finds what only the files show that a configuration names. Warnings are written to notes.
+func checkFiles(loaded *config.Config, notes io.Writer) error {
 	silent := slog.New(slog.DiscardHandler)
 	_, schemaErr := schema.Open(loaded.Schemas, silent)
 	_, accessErr := newAccess(loaded, false, silent)

@@ -22,7 +22,7 @@ func writeConfig(t *testing.T, text string) string {
 
 func TestConfigCheck(t *testing.T) {
 	t.Parallel()
-	status, out, errs := command(t, "", "config", "check", "../../deploy/config.yaml")
+	status, out, errs := command(t, "", "config", "check", "--no-files", "../../deploy/config.yaml")
 	require.Zero(t, status, errs)
 	assert.Equal(t, "../../deploy/config.yaml: ok\n", out)
 
@@ -34,6 +34,13 @@ func TestConfigCheck(t *testing.T) {
 		assert.Equal(t, wrong+":2:3: public.adr: there is no such key: did you mean addr?\n    2 |   adr: ':1'\n      |   ^\n"+
 			wrong+`:3:13: ops.addr: "x" is no address: use host:port or :port`+"\n    3 | ops: {addr: x}\n      |             ^\n", errs)
 	}
+
+	status, _, errs = command(t, "", "config", "check", "../../deploy/config.yaml")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errs, "issuers[0].ca_file: open /var/run/", "a file that is in a pod only")
+	status, _, errs = command(t, "", "config", "check", "--no-files", writeConfig(t, "topics: [{pattern: a, subscribe: auth.subject == ''}]\n"))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errs, ":1:34: topics[0].subscribe: ")
 
 	lost := writeConfig(t, "schemas:\n  - nowhere*.binpb\n")
 	status, _, errs = command(t, "", "config", "check", lost)

@@ -45,6 +45,11 @@ func TestEveryIDResumesExactly(t *testing.T) {
 				s := subscribe(t, b.publicURL, topics(topic(i+1))+"&format=json", cursors[i])
 				open, err := s.next()
 				assert.NoError(t, err)
+				if open.event == "ssebridge.reconnect" { // a busy machine: the log took too long to answer
+					s = subscribe(t, b.publicURL, topics(topic(i+1))+"&format=json", cursors[i])
+					open, err = s.next()
+					assert.NoError(t, err)
+				}
 				assert.Equal(t, cursors[i], open.id, "the stream opens at the place")
 				f, err := s.next()
 				assert.NoError(t, err)
