@@ -199,8 +199,8 @@ func (a *access) identifyPublishers(next http.Handler) http.Handler {
 		refused, refusal := connect.NewError(connect.CodePermissionDenied, errors.New("refused")), (*token.Refusal)(nil)
 		if errors.As(err, &refusal) {
 			refused = connect.NewError(codeOf(refusal.Status), errors.New(refusal.Detail))
-			if refusal.Challenge != "" {
-				refused.Meta().Set("WWW-Authenticate", refusal.Challenge)
+			if refusal.Challenge != "" { // not as metadata of the error: gRPC sends that as trailers, and net/http none of this name
+				w.Header().Set("WWW-Authenticate", refusal.Challenge)
 			}
 			if refusal.Err != nil {
 				a.logger.WarnContext(r.Context(), "identify a publisher", "error", refusal.Err)

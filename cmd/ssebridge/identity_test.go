@@ -1,0 +1,425 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+)
+
+const (
+	users    = "https://login.example.com"
+	services = "https://services.example.com"
+)
+
+// realm is an issuer for each role, with the same keys.
+type realm struct {
+	rsa, ec, ed signingKey
+	file        string // of the keys
+}
+
+func newRealm(t testing.TB) *realm {
+	t.Helper()
+	r := &realm{rsa: rsaKey(), ec: newECKey("ec"), ed: newEdKey("ed")}
+	r.file = keyFile(t, r.rsa, r.ec, r.ed)
+	return r
+}
+
+// issuers are the lines of a configuration.
+func (r *realm) issuers() string {
+	return fmt.Sprintf(`
+issuers:
+  - {name: users, url: %q, jwks_file: %q, audiences: [ssebridge], roles: [subscribe]}
+  - {name: services, url: %q, jwks_file: %q, audiences: [ssebridge], roles: [publish]}
+`, users, r.file, services, r.file)
+}
+
+// claims are those of a token that counts.
+func (r *realm) claims(issuer, subject string) claims {
+	return claims{"iss": issuer, "sub": subject, "aud": "ssebridge", "exp": in(time.Hour)}
+}
+
+// user makes a token for a reader.
+func (r *realm) user(subject string, more ...any) string {
+	return r.ec.token(r.claims(users, subject).with(more...))
+}
+
+// service makes a token for a publisher.
+func (r *realm) service(subject string, more ...any) string {
+	return r.ec.token(r.claims(services, subject).with(more...))
+}
+
+// tokenCase is a token and why it is refused; empty where it counts.
+type tokenCase struct{ name, token, refusal string }
+
+// tokenCases are tokens of an issuer; foreign is one that has the other role.
+func (r *realm) tokenCases(issuer, foreign string) []tokenCase {
+	good := r.claims(issuer, "alice")
+	head := map[string]any{"alg": "ES256", "kid": "ec"}
+	changed := func(changes ...any) map[string]any { return claims(head).with(changes...) }
+	der, err := x509.MarshalPKIXPublicKey(r.rsa.private.Public())
+	if err != nil {
+		panic(err)
+	}
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	parts := strings.Split(r.ec.token(good), ".")
+	stranger := newECKey("ec")
+	return []tokenCase{
+		{"RSA", r.rsa.token(good), ""},
+		{"EC", r.ec.token(good), ""},
+		{"Ed25519", r.ed.token(good), ""},
+		{"one of several audiences", r.ec.token(good.with("aud", []string{"other", "ssebridge"})), ""},
+		{"slightly ahead", r.ec.token(good.with("nbf", in(20*time.Second), "iat", in(20*time.Second))), ""},
+
+		{"no alg", unsigned(map[string]any{"kid": "ec"}, good), "alg is not allowed"},
+		{"alg none", unsigned(map[string]any{"alg": "none"}, good), "not signed"},
+		{"alg none in capitals", unsigned(map[string]any{"alg": "NONE"}, good), "not signed"},
+		{"alg nOnE with a signature", r.ec.tokenOf(changed("alg", "nOnE"), marshal(good)), "not signed"},
+		{"signature taken off", parts[0] + "." + parts[1] + ".", "signature is wrong"},
+		{"shared secret: public key as PEM", hmacToken("rsa", public, good), "shared secret"},
+		{"shared secret: public key as DER", hmacToken("rsa", der, good), "shared secret"},
+		{"shared secret: JWKS", hmacToken("rsa", jwks(r.rsa, r.ec, r.ed), good), "shared secret"},
+		{"shared secret: empty", hmacToken("", nil, good), "shared secret"},
+		{"alg of another key", r.ec.tokenOf(changed("alg", "RS256"), marshal(good)), "not for the token's alg"},
+		{"alg in lower case", r.ec.tokenOf(changed("alg", "es256"), marshal(good)), "alg is not allowed"},
+		{"alg that is not listed", r.rsa.tokenOf(map[string]any{"alg": "PS256", "kid": "rsa"}, marshal(good)), "alg is not allowed"},
+		{"key in the token", stranger.tokenOf(changed("jwk", stranger.jwk()), marshal(good)), "signature is wrong"},
+		{"key of a URL in the token", stranger.tokenOf(changed("jku", "https://evil.example.com/jwks"), marshal(good)), "signature is wrong"},
+		{"critical extension", r.ec.tokenOf(changed("crit", []string{"exp"}, "exp", 1), marshal(good)), "crit"},
+		{"another key of the same kid", stranger.token(good), "signature is wrong"},
+		{"another RSA key of the same kid", otherRSA().token(good), "signature is wrong"},
+		{"payload exchanged", parts[0] + "." + base64URL(marshal(good.with("sub", "root"))) + "." + parts[2], "signature is wrong"},
+		{"unknown kid", r.ec.tokenOf(changed("kid", "other"), marshal(good)), "no key of the token's kid"},
+		{"kid in capitals", r.ec.tokenOf(changed("kid", "EC"), marshal(good)), "no key of the token's kid"},
+		{"kid that is a path", r.ec.tokenOf(changed("kid", "../../../../dev/null"), marshal(good)), "no key of the token's kid"},
+		{"for something else", r.ec.tokenOf(changed("typ", "logout+jwt"), marshal(good)), "typ"},
+
+		{"unknown issuer", r.ec.token(good.with("iss", "https://evil.example.com")), "not a configured issuer"},
+		{"issuer in capitals", r.ec.token(good.with("iss", strings.ToUpper(issuer))), "not a configured issuer"},
+		{"issuer with a slash", r.ec.token(good.with("iss", issuer+"/")), "not a configured issuer"},
+		{"name of the issuer", r.ec.token(good.with("iss", "users")), "not a configured issuer"},
+		{"no issuer", r.ec.token(good.with("iss", nil)), "no iss"},
+		{"two issuers", r.ec.tokenOf(head, []byte(`{"iss":"https://evil.example.com",`+string(marshal(good))[1:])), "each member once"},
+		{"issuer of the other role", foreign, "do not count for"},
+		{"another audience", r.ec.token(good.with("aud", "other")), "does not name this service"},
+		{"audience in capitals", r.ec.token(good.with("aud", "SSEBRIDGE")), "does not name this service"},
+		{"no audience", r.ec.token(good.with("aud", nil)), "aud"},
+		{"no subject", r.ec.token(good.with("sub", nil)), "no sub"},
+		{"subject in capitals", r.ec.token(good.with("sub", nil, "SUB", "alice")), "no sub"},
+		{"expired", r.ec.token(good.with("exp", in(-time.Second))), "has expired"},
+		{"expired, beyond any leeway", r.ec.token(good.with("exp", in(-time.Hour))), "has expired"},
+		{"no expiry", r.ec.token(good.with("exp", nil)), "exp is missing"},
+		{"expiry as text", r.ec.token(good.with("exp", fmt.Sprint(in(time.Hour)))), "exp is missing"},
+		{"expiry in milliseconds", r.ec.token(good.with("exp", time.Now().Add(time.Hour).UnixMilli())), "exp is missing"},
+		{"expiry twice", r.ec.tokenOf(head, []byte(fmt.Sprintf(`{"exp":%d,`, in(time.Hour))+string(marshal(good.with("exp", in(-time.Hour))))[1:])), "each member once"},
+		{"not yet valid", r.ec.token(good.with("nbf", in(10*time.Minute))), "in the future"},
+		{"issued in the future", r.ec.token(good.with("iat", in(10*time.Minute))), "in the future"},
+
+		{"no token", "nonsense", "three parts"},
+		{"encrypted", "a.b.c.d.e", "encrypted"},
+		{"too long", r.ec.token(good.with("more", strings.Repeat("x", 16<<10))), "longer than 16 KiB"},
+		{"padded", r.ec.token(good) + "==", "character that no token has"},
+	}
+}
+
+// problem is what a refused request gets (RFC 9457).
+type problem struct {
+	Type, Title, Detail, Parameter, Reason string
+
+	Status int
+}
+
+func readProblem(t testing.TB, response *http.Response) problem {
+	t.Helper()
+	assert.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
+	assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+	var p problem
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&p))
+	assert.Equal(t, response.StatusCode, p.Status)
+	assert.Equal(t, http.StatusText(p.Status), p.Title)
+	assert.Equal(t, "about:blank", p.Type)
+	return p
+}
+
+// ask makes a request for a stream with a client of one HTTP version.
+func ask(t testing.TB, client *http.Client, base, query string, change ...func(*http.Request)) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/events?"+query, nil)
+	require.NoError(t, err)
+	request.Header.Set("Accept", "text/event-stream")
+	for _, change := range change {
+		change(request)
+	}
+	response, err := client.Do(request)
+	require.NoError(t, err)
+	t.Cleanup(func() { response.Body.Close() })
+	return response
+}
+
+func withBearer(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+}
+
+// withCookie is what a browser sends for an EventSource of the bridge's own origin.
+func withCookie(token string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Header.Set("Cookie", "session="+token)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+}
+
+func withHeader(name string, values ...string) func(*http.Request) {
+	return func(r *http.Request) { r.Header[name] = values }
+}
+
+const personal = `
+public: {cookie: session, origins: ["https://app.example.com"]}
+topics:
+  - pattern: users/{user}
+    publish: auth.kind == "token" && auth.issuer == "services"
+    subscribe: topic.user == auth.sub && auth.issuer == "users"
+`
+
+// TestReadersTokens: each token in a header and in a cookie, over HTTP/1.1 and h2c.
+func TestReadersTokens(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	b := startSecured(t, personal+r.issuers())
+	carriers := map[string]func(string) func(*http.Request){"header": withBearer, "cookie": withCookie}
+	for _, test := range r.tokenCases(users, r.service("alice")) {
+		for version, client := range httpVersions() {
+			for carrier, show := range carriers {
+				t.Run(test.name+", "+carrier+", "+version, func(t *testing.T) {
+					response := ask(t, client, b.publicURL, topics("users/alice"), show(test.token))
+					if test.refusal == "" {
+						require.Equal(t, http.StatusOK, response.StatusCode)
+						newEventStream(response.Body).nextNotice(t, "ssebridge.open")
+						return
+					}
+					require.Equal(t, http.StatusUnauthorized, response.StatusCode)
+					assert.Equal(t, `Bearer error="invalid_token"`, response.Header.Get("Www-Authenticate"))
+					p := readProblem(t, response)
+					assert.Contains(t, p.Detail, test.refusal)
+					for part := range strings.SplitSeq(test.token, ".") {
+						if len(part) > 8 {
+							assert.NotContains(t, p.Detail, part)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// protocols are those that publishers speak.
+var protocols = map[string][]connect.ClientOption{
+	"connect": nil, "connect JSON": {connect.WithProtoJSON()}, "grpc": {connect.WithGRPC()}, "grpc-web": {connect.WithGRPCWeb()},
+}
+
+// publishAs publishes events with a unary call.
+func publishAs(
+	ctx context.Context, base, token string, options []connect.ClientOption, events ...*ssebridgev1.Event,
+) ([]*ssebridgev1.PublishResult, error) {
+	request := connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events})
+	bearer(request.Header(), token)
+	response, err := publisher(base, options...).PublishBatch(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return response.Msg.GetResults(), nil
+}
+
+// streamAs publishes events with a stream.
+func streamAs(
+	ctx context.Context, base, token string, options []connect.ClientOption, events ...*ssebridgev1.Event,
+) (results []*ssebridgev1.PublishResult, err error) {
+	stream := publisher(base, options...).Publish(ctx)
+	bearer(stream.RequestHeader(), token)
+	// The error of a call that is refused is what Receive returns.
+	_ = stream.Send(&ssebridgev1.PublishRequest{Events: events})
+	_ = stream.CloseRequest()
+	for {
+		response, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return results, nil
+		} else if err != nil {
+			return nil, err
+		}
+		results = append(results, response.GetResults()...)
+	}
+}
+
+// TestPublishersTokens: each token in both calls, over each protocol.
+func TestPublishersTokens(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	b := startSecured(t, personal+r.issuers())
+	calls := map[string]func(context.Context, string, string, []connect.ClientOption, ...*ssebridgev1.Event) ([]*ssebridgev1.PublishResult, error){
+		"unary": publishAs, "stream": streamAs,
+	}
+	for _, test := range r.tokenCases(services, r.user("alice")) {
+		for protocol, options := range protocols {
+			for kind, call := range calls {
+				t.Run(test.name+", "+kind+", "+protocol, func(t *testing.T) {
+					results, err := call(t.Context(), b.internalURL, test.token, options, numbered(t, "users/alice", 1))
+					if test.refusal == "" {
+						require.NoError(t, err)
+						require.Len(t, results, 1)
+						assert.NotEmpty(t, results[0].GetCursor(), "%v", results[0].GetError())
+						return
+					}
+					var refused *connect.Error
+					require.ErrorAs(t, err, &refused)
+					assert.Equal(t, connect.CodeUnauthenticated, refused.Code())
+					assert.Contains(t, refused.Message(), test.refusal)
+					assert.Equal(t, `Bearer error="invalid_token"`, refused.Meta().Get("Www-Authenticate"))
+				})
+			}
+		}
+	}
+}
+
+// TestReadersCredentials: how a token is shown.
+func TestReadersCredentials(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	b := startSecured(t, personal+r.issuers())
+	alice, bob := r.user("alice"), r.user("bob")
+	const none, request, invalid = "Bearer", `Bearer error="invalid_request"`, `Bearer error="invalid_token"`
+	for _, test := range []struct {
+		name      string
+		show      []func(*http.Request)
+		status    int
+		challenge string
+		detail    string
+	}{
+		{"nothing", nil, 401, none, "may not be read without a token"},
+		{"header", []func(*http.Request){withBearer(alice)}, 200, "", ""},
+		{"scheme in lower case", []func(*http.Request){withHeader("Authorization", "bearer "+alice)}, 200, "", ""},
+		{"scheme in capitals", []func(*http.Request){withHeader("Authorization", "BEARER "+alice)}, 200, "", ""},
+		{"two headers", []func(*http.Request){withHeader("Authorization", "Bearer "+alice, "Bearer "+alice)}, 400, request, "more than one"},
+		{"two headers, the second of somebody else", []func(*http.Request){withHeader("Authorization", "Bearer "+alice, "Bearer "+bob)}, 400, request, "more than one"},
+		{"two headers, one empty", []func(*http.Request){withHeader("Authorization", "", "Bearer "+alice)}, 400, request, "more than one"},
+		{"two headers that a proxy has joined", []func(*http.Request){withHeader("Authorization", "Bearer "+alice+", Bearer "+alice)}, 400, request, "one token"},
+		{"empty header", []func(*http.Request){withHeader("Authorization", "")}, 401, none, "scheme Bearer"},
+		{"scheme alone", []func(*http.Request){withHeader("Authorization", "Bearer")}, 400, request, "one token"},
+		{"token alone", []func(*http.Request){withHeader("Authorization", alice)}, 401, none, "scheme Bearer"},
+		{"another scheme", []func(*http.Request){withHeader("Authorization", "Basic YWxpY2U6c2VjcmV0")}, 401, none, "scheme Bearer"},
+		{"another scheme beside a cookie", []func(*http.Request){withHeader("Authorization", "Basic YWxpY2U6c2VjcmV0"), withCookie(alice)}, 401, none, "scheme Bearer"},
+		{"token in the query", []func(*http.Request){func(r *http.Request) { r.URL.RawQuery += "&access_token=" + alice }}, 400, "", "unknown parameter"},
+		{"header and cookie agree", []func(*http.Request){withCookie(alice), withBearer(alice)}, 200, "", ""},
+		{"header and cookie agree, page elsewhere", []func(*http.Request){withCookie(alice), withBearer(alice), withHeader("Origin", "https://evil.example.com")}, 200, "", ""},
+		{"header and cookie in conflict", []func(*http.Request){withCookie(alice), withBearer(bob)}, 400, request, "different tokens"},
+		{"header of the reader, cookie of another", []func(*http.Request){withCookie(bob), withBearer(alice)}, 400, request, "different tokens"},
+		{"cookie", []func(*http.Request){withCookie(alice)}, 200, "", ""},
+		{"cookie of another name", []func(*http.Request){withCookie(alice), withHeader("Cookie", "Session="+alice)}, 401, none, "without a token"},
+		{"two cookies", []func(*http.Request){withCookie(alice), withHeader("Cookie", "session="+alice+"; session="+bob)}, 400, request, "more than one cookie"},
+		{"two cookies in two headers", []func(*http.Request){withCookie(alice), withHeader("Cookie", "session="+alice, "session="+bob)}, 400, request, "more than one cookie"},
+		{"cookie among others", []func(*http.Request){withCookie(alice), withHeader("Cookie", "a=b; session="+alice+"; c=d")}, 200, "", ""},
+		{"empty cookie", []func(*http.Request){withCookie("")}, 401, none, "without a token"},
+		{"malformed cookie", []func(*http.Request){withCookie("x")}, 401, invalid, "three parts"},
+		{"somebody else", []func(*http.Request){withBearer(bob)}, 403, "", "you may not read users/alice"},
+	} {
+		for version, client := range httpVersions() {
+			t.Run(test.name+", "+version, func(t *testing.T) {
+				response := ask(t, client, b.publicURL, topics("users/alice"), test.show...)
+				require.Equal(t, test.status, response.StatusCode)
+				assert.Equal(t, test.challenge, response.Header.Get("Www-Authenticate"))
+				if test.status == http.StatusOK {
+					newEventStream(response.Body).nextNotice(t, "ssebridge.open")
+					return
+				}
+				assert.Contains(t, readProblem(t, response).Detail, test.detail)
+			})
+		}
+	}
+}
+
+// TestAnonymousReaders are asked to sign in where they can.
+func TestAnonymousReaders(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	const rules = "topics: [{pattern: 'public/**', subscribe: 'true'}, {pattern: 'guests', subscribe: 'auth.kind == \"anonymous\"'}, {pattern: 'nobody'}]\n"
+	publishOnly := fmt.Sprintf("issuers: [{name: s, url: %q, jwks_file: %q, audiences: [x], roles: [publish]}]\n", services, r.file)
+	for name, test := range map[string]struct {
+		config  string
+		refused int
+	}{
+		"no issuer":              {rules, 403},
+		"issuer for publishers":  {rules + publishOnly, 403},
+		"an issuer for each use": {rules + r.issuers(), 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startSecured(t, test.config)
+			for topic, want := range map[string]int{
+				"public": 200, "public/a": 200, "public/**": 200, "guests": 200,
+				"nobody": test.refused, "unknown": test.refused, "**": test.refused,
+			} {
+				response := ask(t, streamClient, b.publicURL, topics(topic))
+				assert.Equal(t, want, response.StatusCode, topic)
+				wantChallenge := map[bool]string{true: "Bearer", false: ""}[want == 401]
+				assert.Equal(t, wantChallenge, response.Header.Get("Www-Authenticate"), topic)
+			}
+			results, err := publishAs(t.Context(), b.internalURL, "", nil, numbered(t, "public/a", 1))
+			require.NoError(t, err)
+			assert.Equal(t, "permission_denied", results[0].GetError().GetCode())
+		})
+	}
+}
+
+// TestPublishersCredentials: how a token is shown, also by callers that speak none of the protocols.
+func TestPublishersCredentials(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	b := startSecured(t, personal+r.issuers())
+	good := r.service("orders")
+	body := `{"events":[{"topic":"users/alice","data":{"@type":"type.googleapis.com/google.protobuf.Struct","value":{}}}]}`
+	for _, test := range []struct {
+		name, contentType string
+		show              func(*http.Request)
+		status            int
+		text              string
+	}{
+		{"good", "application/json", withBearer(good), 200, `"cursor"`},
+		{"nothing", "application/json", withHeader("X-Nothing"), 200, `"permission_denied"`},
+		{"two headers", "application/json", withHeader("Authorization", "Bearer "+good, "Bearer "+good), 400, `"code":"invalid_argument"`},
+		{"another scheme", "application/json", withHeader("Authorization", "Basic x"), 401, `"code":"unauthenticated"`},
+		{"cookie alone", "application/json", withHeader("Cookie", "session="+good), 200, `"permission_denied"`},
+		{"charset", "application/json; charset=utf-8", withBearer("x"), 401, `"code":"unauthenticated"`},
+		{"no such protocol", "text/plain", withBearer("x"), 401, `"title":"Unauthorized"`},
+		{"no content type", "", withBearer("x"), 401, `"title":"Unauthorized"`},
+	} {
+		for version, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": newPublishClient()} {
+			t.Run(test.name+", "+version, func(t *testing.T) {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+					b.internalURL+"/ssebridge.v1.PublishService/PublishBatch", strings.NewReader(body))
+				require.NoError(t, err)
+				if test.contentType != "" {
+					request.Header.Set("Content-Type", test.contentType)
+				}
+				test.show(request)
+				response, err := client.Do(request)
+				require.NoError(t, err)
+				defer response.Body.Close()
+				text, err := io.ReadAll(response.Body)
+				require.NoError(t, err)
+				assert.Equal(t, test.status, response.StatusCode, string(text))
+				assert.Contains(t, string(text), test.text)
+				assert.Equal(t, test.status == 400 || test.status == 401, response.Header.Get("Www-Authenticate") != "")
+			})
+		}
+	}
+}
