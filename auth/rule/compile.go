@@ -146,6 +146,8 @@ func explain(message, field string, captures []capture) string {
 	switch {
 	case strings.HasPrefix(message, "invalid matches argument"):
 		return fmt.Sprintf("%s: write a regular expression of RE2 that compiles to at most %d instructions", message, maxRegexProgram)
+	case field == FieldSubscribe && strings.Contains(message, "type(type)"): // the name is that of a function of CEL too
+		return message + ": type is known to publish rules only; readers choose types by themselves"
 	case !strings.HasPrefix(message, "undeclared reference"):
 		return message
 	}

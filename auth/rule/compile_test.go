@@ -63,7 +63,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"misspelt variable", rule.Declaration{Pattern: pattern, Publish: "true &&\n  auth.subject == \"a\""}, "publish", 2, 7, []string{"undeclared reference to 'auth.subject'", "did you mean 'auth.sub'?", "this rule knows", "type and the standard"}},
 		{"misspelt in a branch that is never taken", rule.Declaration{Pattern: pattern, Publish: `true || auth.admin`}, "publish", 1, 9, []string{"undeclared reference"}},
 		{"bare variable", rule.Declaration{Pattern: pattern, Publish: `shop == "7"`}, "publish", 1, 1, []string{"undeclared reference to 'shop'"}},
-		{"type in a subscribe rule", rule.Declaration{Pattern: pattern, Subscribe: `type == "a"`}, "subscribe", 1, 6, []string{"no matching overload"}},
+		{"type in a subscribe rule", rule.Declaration{Pattern: pattern, Subscribe: `type == "a"`}, "subscribe", 1, 6, []string{"no matching overload", "type is known to publish rules only"}},
 		{"granted in a publish rule", rule.Declaration{Pattern: pattern, Publish: `granted(["a"])`}, "publish", 1, 8, []string{"undeclared reference to 'granted'"}},
 		{"granted of no list", rule.Declaration{Pattern: pattern, Subscribe: `granted(topic.shop)`}, "subscribe", 1, 8, []string{"no matching overload for 'granted'"}},
 		{"granted of numbers", rule.Declaration{Pattern: pattern, Subscribe: `granted([1])`}, "subscribe", 1, 8, []string{"no matching overload for 'granted'"}},
