@@ -89,11 +89,11 @@ func (s *stream) open() error {
 // run writes what is new for the reader until the caller goes, the connection takes nothing more, or the hub ends the
 // reader.
 func (s *stream) run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		batch, err := s.reader.Take(ctx, batchLimit, s.events)
 		wake, retry := s.reader.Wake(), (<-chan time.Time)(nil)
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil: // what was taken all the same is delivered: the reader's place is behind it
 			return context.Cause(ctx)
 		case err != nil:
 			wake, retry = nil, time.After(logRetry) // new events do not bring the log back
@@ -115,6 +115,7 @@ func (s *stream) run(ctx context.Context) error {
 			return err
 		}
 	}
+	return context.Cause(ctx)
 }
 
 // deliver puts a batch on the connection.

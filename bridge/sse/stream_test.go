@@ -488,6 +488,31 @@ func TestExpiry(t *testing.T) {
 			assert.Zero(t, b.hub.Readers())
 		})
 	})
+	t.Run("busy", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, bridge.Settings{})
+			for range 20 { // an event and the end come together: which is seen first is chance
+				conn := b.dial()
+				_, err := io.WriteString(conn, "GET /v1/events?topic=a HTTP/1.1\r\nHost: bridge\r\nLife: 5s\r\nConnection: close\r\n\r\n")
+				require.NoError(t, err)
+				response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				require.NoError(t, err)
+				time.Sleep(4 * time.Second)
+				last := b.log.store("a") // what is written when the end comes
+				synctest.Wait()
+				time.Sleep(time.Second)
+				b.log.store("a") // for whoever comes back
+				synctest.Wait()
+				text, err := io.ReadAll(response.Body)
+				_ = conn.Close()
+				require.NoError(t, err)
+				assert.Equal(t, 1, strings.Count(string(text), `"type":"test.v1.Event"`))
+				end := "id: " + last.String() + "\nevent: ssebridge.expired\ndata: {\"reason\":\"token\"}\n\n"
+				assert.True(t, strings.HasSuffix(string(text), end), "the place is that of the last event: %s", text)
+			}
+		})
+	})
 	t.Run("reading the log", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
