@@ -157,7 +157,7 @@ func (a *access) refuseReader(ctx context.Context, err error) error {
 		return err
 	}
 	if refusal.Err != nil {
-		a.logger.WarnContext(ctx, "identify a reader", "error", refusal.Err)
+		a.logger.DebugContext(ctx, "identify a reader", "error", refusal.Err) // the issuer's keys have warned of it, once
 	}
 	return &sse.Refusal{Status: refusal.Status, Detail: refusal.Detail, Challenge: refusal.Challenge}
 }
@@ -203,7 +203,7 @@ func (a *access) identifyPublishers(next http.Handler) http.Handler {
 				w.Header().Set("WWW-Authenticate", refusal.Challenge)
 			}
 			if refusal.Err != nil {
-				a.logger.WarnContext(r.Context(), "identify a publisher", "error", refusal.Err)
+				a.logger.DebugContext(r.Context(), "identify a publisher", "error", refusal.Err)
 			}
 		}
 		if !errorWriter.IsSupported(r) {

@@ -213,7 +213,7 @@ func TestInternalListenerRefusesBrowsers(t *testing.T) {
 	for name, b := range map[string]*program{
 		"rules": startSecured(t, personal+r.issuers()), "open rules": startBridge(t, testOptions(t)),
 	} {
-		for version, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": newPublishClient()} {
+		for version, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": http2Client} {
 			for _, path := range []string{
 				"/ssebridge.v1.PublishService/PublishBatch", "/ssebridge.v1.PublishService/Publish", "/grpc.health.v1.Health/Check", "/", "/nowhere",
 			} {

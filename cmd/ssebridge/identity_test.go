@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
+	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
 )
 
 const (
@@ -235,7 +236,7 @@ func publishAs(
 ) ([]*ssebridgev1.PublishResult, error) {
 	request := connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events})
 	bearer(request.Header(), token)
-	response, err := publisher(base, options...).PublishBatch(ctx, request)
+	response, err := ssebridgev1connect.NewPublishServiceClient(http2Client, base, options...).PublishBatch(ctx, request)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func publishAs(
 func streamAs(
 	ctx context.Context, base, token string, options []connect.ClientOption, events ...*ssebridgev1.Event,
 ) (results []*ssebridgev1.PublishResult, err error) {
-	stream := publisher(base, options...).Publish(ctx)
+	stream := ssebridgev1connect.NewPublishServiceClient(http2Client, base, options...).Publish(ctx)
 	bearer(stream.RequestHeader(), token)
 	// The error of a call that is refused is what Receive returns.
 	_ = stream.Send(&ssebridgev1.PublishRequest{Events: events})
@@ -402,7 +403,7 @@ func TestPublishersCredentials(t *testing.T) {
 		{"no such protocol", "text/plain", withBearer("x"), 401, `"title":"Unauthorized"`},
 		{"no content type", "", withBearer("x"), 401, `"title":"Unauthorized"`},
 	} {
-		for version, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": newPublishClient()} {
+		for version, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": http2Client} {
 			t.Run(test.name+", "+version, func(t *testing.T) {
 				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
 					b.internalURL+"/ssebridge.v1.PublishService/PublishBatch", strings.NewReader(body))

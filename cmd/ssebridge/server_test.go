@@ -21,8 +21,11 @@ import (
 
 // httpVersions are clients for both protocols of a listener.
 func httpVersions() map[string]*http.Client {
-	return map[string]*http.Client{"HTTP/1.1": streamClient, "h2c": newPublishClient(nil)}
+	return map[string]*http.Client{"HTTP/1.1": streamClient, "h2c": http2Client}
 }
+
+// http2Client shares a connection among its requests to a listener, as a browser does.
+var http2Client = newPublishClient(nil)
 
 // percentEncoded spells every byte of a text in three.
 func percentEncoded(text string) string {
