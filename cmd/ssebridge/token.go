@@ -29,10 +29,9 @@ any token, so use it where nothing has to be protected.`,
   curl -N -H "Authorization: Bearer $(ssebridge token --sub alice)" 'http://localhost:8080/v1/events?topic=news'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if claims != "" {
-				if err := json.Unmarshal([]byte(claims), &grant.Claims); err != nil {
-					return fmt.Errorf(`--claims: %w: use a JSON object such as {"shops":["7"]}`, err)
-				}
+			var err error
+			if grant.Claims, err = parseClaims(claims); err != nil {
+				return fmt.Errorf(`--claims: %w: use a JSON object such as {"shops":["7"]}`, err)
 			}
 			key, err := developmentKey(path, cmd.ErrOrStderr())
 			if err != nil {
@@ -55,6 +54,22 @@ any token, so use it where nothing has to be protected.`,
 	flags.StringVar(&claims, "claims", "", `other claims, a JSON object such as {"shops":["7"]}`)
 	_ = cmd.MarkFlagRequired("sub") // fails for an unknown flag only
 	return cmd
+}
+
+// parseClaims reads a JSON object, or nothing. Values stay as they are written: large numbers keep their digits.
+func parseClaims(text string) (map[string]any, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // no claims are none
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &values); err != nil {
+		return nil, err
+	}
+	claims := make(map[string]any, len(values))
+	for name, value := range values {
+		claims[name] = value
+	}
+	return claims, nil
 }
 
 // developmentKey reads a key, or makes it and says so to notes.
