@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -154,75 +156,126 @@ func checkReadmeMetrics(t *testing.T, metrics string) {
 }
 
 // TestNothingEmittedHoldsASecret: all that leaves the bridge for those who watch it, logs, spans and metrics, while callers
-// show it secrets in every place that has room for one.
+// show it secrets in every place that has room for one: with open rules, and with rules under which their tokens count.
 func TestNothingEmittedHoldsASecret(t *testing.T) {
-	const secret = "eyJhbGciOiJFUzI1NiJ9.c2VjcmV0.S3CR3T"
+	const made = "eyJhbGciOiJFUzI1NiJ9.c2VjcmV0.S3CR3T"
+	t.Run("open rules", func(t *testing.T) {
+		checkNothingEmitted(t, testOptions(t), made, made, nil)
+	})
+	t.Run("rules", func(t *testing.T) {
+		r := newRealm(t)
+		away := startKeyServer(t)
+		own := filepath.Join(t.TempDir(), "token")
+		require.NoError(t, os.WriteFile(own, []byte("S3CR3T-of-the-bridge"), 0o600))
+		options := securedOptions(t, "public: {cookie: session}\ntopics: [{pattern: '**', publish: 'auth.kind == \"token\"', subscribe: 'auth.kind == \"token\"'}]\n"+
+			r.issuers()+fmt.Sprintf("  - {name: away, url: 'https://away.example.com', jwks_url: %q, bearer_file: %q, audiences: [a], roles: [publish, subscribe]}\n", away.URL, own))
+		reader, service := r.user("alice", "secret", "S3CR3T-claim"), r.service("orders", "secret", "S3CR3T-claim")
+		refused := []string{
+			reader + "x", r.user("alice", "exp", in(-time.Hour)), newECKey("S3CR3T-kid").token(r.claims(users, "alice")),
+			r.user("alice", "iss", "https://S3CR3T-issuer.example.com"), r.user("alice", "iss", "https://away.example.com"),
+			hmacToken("ec", []byte("x"), r.claims(users, "alice")), service, "S3CR3T-of-no-form", "S3CR3T of no form",
+		}
+		checkNothingEmitted(t, options, reader, service, refused)
+	})
+}
+
+// checkNothingEmitted runs a bridge and shows it the tokens of a reader and of a publisher, which count, and others.
+func checkNothingEmitted(t *testing.T, options options, secret, service string, others []string) {
+	t.Helper()
 	c := startCollector(t)
 	traceTo(t, c)
 	logs := &output{}
 	logger := newLogger(logs, config.Logging{Level: "debug", Format: "json"})
 	reportTelemetry(logger)
 	t.Cleanup(func() { reportTelemetry(slog.New(slog.DiscardHandler)) })
-	b, err := start(t.Context(), testOptions(t), logger)
+	b, err := start(t.Context(), options, logger)
 	require.NoError(t, err)
 	waitReady(t, b.opsURL)
-	show := func(r *http.Request) {
-		r.Header.Set("Authorization", "Bearer "+secret)
-		r.Header.Set("Cookie", "session="+secret)
-		r.Header.Set("Traceparent", browserContext)
-		r.Header.Set("Tracestate", "vendor="+secret)
-		r.Header.Set("Baggage", "token="+secret)
-		r.Header.Set("Last-Event-ID", secret)
-		r.Header.Set("Origin", "https://user:"+secret+"@example.com")
+	read := func(query string, change ...func(*http.Request)) int {
+		response := ask(t, streamClient, b.publicURL, query, change...)
+		defer response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			_, err := response.Body.Read(make([]byte, 64))
+			require.NoError(t, err)
+		}
+		return response.StatusCode
 	}
+	show := everywhere(secret)
 	for _, query := range []string{
 		topics("a/b"), topics("a/b") + "&ticket=" + secret, topics("a/b") + "&since=" + secret, secret, "%" + secret,
 		"topic=" + secret + "!", topics("a/b") + "&type=" + secret + "/", topics("a/b") + "&format=" + secret,
 	} {
-		response := get(t, b.publicURL+"/v1/events?"+query, show)
-		if response.StatusCode == http.StatusOK {
-			_, err := (&eventStream{body: response.Body}).body.Read(make([]byte, 64))
-			require.NoError(t, err)
-		}
-		response.Body.Close()
+		read(query, func(r *http.Request) { show(r.Header) }, withHeader("Origin", "https://user:"+secret+"@example.com"))
 	}
-	get(t, b.publicURL+"/"+secret, show).Body.Close()
-	event := numbered(t, "a/b", 1)
-	bad := numbered(t, secret+"!", 1)
-	worse := numbered(t, "a/b", 1)
-	worse.Data.TypeUrl = "type.googleapis.com/" + secret
-	worst := numbered(t, "a/b", 1)
-	worst.Traceparent = secret
-	client := publisher(b.internalURL, connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
-		return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-			show(&http.Request{Header: r.Header()})
-			return next(ctx, r)
+	assert.Equal(t, http.StatusOK, read(topics("a/b"), withBearer(secret)))
+	assert.Equal(t, http.StatusOK, read(topics("a/b"), withCookie(secret)))
+	for _, other := range others {
+		for _, carrier := range []func(string) func(*http.Request){withBearer, withCookie} {
+			read(topics("a/b"), carrier(other))
 		}
-	})))
-	_, err = client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: []*ssebridgev1.Event{event, bad, worse, worst}}))
-	require.NoError(t, err)
-	_, err = client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte(secret)}))
-	require.Error(t, err)
-	rpc := client.Publish(t.Context())
-	show(&http.Request{Header: rpc.RequestHeader()})
-	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Events: []*ssebridgev1.Event{event, bad, worse, worst}}))
-	_, err = rpc.Receive()
-	require.NoError(t, err)
-	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Schema: []byte(secret)}))
-	_, _ = rpc.Receive()
+		_, _ = publishAs(t.Context(), b.internalURL, other, nil, numbered(t, "a/b", 1))
+		_, _ = streamAs(t.Context(), b.internalURL, other, nil, numbered(t, "a/b", 1))
+	}
+	get(t, b.publicURL+"/"+secret, func(r *http.Request) { show(r.Header) }).Body.Close()
+	publishSecrets(t, b.internalURL, service)
 	metrics := scrape(t, b.opsURL)
 	b.shutdown()
 
 	emitted := logs.String() + c.text(t) + metrics
-	for _, part := range append(strings.Split(secret, "."), secret) {
-		if i := strings.Index(emitted, part); i >= 0 {
-			t.Errorf("%q is in …%s…", part, emitted[max(0, i-200):min(len(emitted), i+100)])
+	for _, token := range append(others, secret, service, "x.S3CR3T") {
+		for part := range strings.SplitSeq(token, ".") {
+			if i := strings.Index(emitted, part); i >= 0 && len(part) > 5 {
+				t.Errorf("%q is in …%s…", part, emitted[max(0, i-200):min(len(emitted), i+100)])
+			}
 		}
 	}
 	for _, present := range []string{`"msg":"stream ended"`, `"name":"send **"`, `"name":"subscribe"`, "publish", "ssebridge_refusals_total"} {
 		assert.True(t, strings.Contains(emitted, present), "%s: there is something to look through", present) //nolint:testifylint // it is long
 	}
 	checkTraceOfLog(t, c, logs.String())
+}
+
+// everywhere puts a token into each header that has room for one.
+func everywhere(token string) func(http.Header) {
+	return func(header http.Header) {
+		header.Set("Authorization", "Bearer "+token)
+		header.Set("Cookie", "session="+token)
+		header.Set("Traceparent", browserContext)
+		header.Set("Tracestate", "vendor="+token)
+		header.Set("Baggage", "token="+token)
+		header.Set("Last-Event-ID", token)
+	}
+}
+
+// publishSecrets shows a token to both calls and in each field of an event that is refused.
+func publishSecrets(t *testing.T, base, secret string) {
+	t.Helper()
+	show := everywhere(secret)
+	event := numbered(t, "a/b", 1)
+	bad := numbered(t, secret+"!", 1)
+	worse := numbered(t, "a/b", 1)
+	worse.Data.TypeUrl = "type.googleapis.com/" + secret
+	worst := numbered(t, "a/b", 1)
+	worst.Traceparent = secret
+	client := publisher(base, connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+			show(r.Header())
+			return next(ctx, r)
+		}
+	})))
+	events := []*ssebridgev1.Event{event, bad, worse, worst}
+	response, err := client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events}))
+	require.NoError(t, err)
+	assert.NotEmpty(t, response.Msg.GetResults()[0].GetCursor())
+	_, err = client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte(secret)}))
+	require.Error(t, err)
+	rpc := client.Publish(t.Context())
+	show(rpc.RequestHeader())
+	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Events: events}))
+	_, err = rpc.Receive()
+	require.NoError(t, err)
+	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Schema: []byte(secret)}))
+	_, _ = rpc.Receive()
 }
 
 // checkTraceOfLog: a record of a stream names the trace in which its reader has its span.
