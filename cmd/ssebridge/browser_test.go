@@ -182,11 +182,15 @@ func TestSecurityHeaders(t *testing.T) {
 		for _, request := range []struct{ method, path string }{
 			{"GET", "/"}, {"GET", "/nowhere"}, {"GET", "/v1/events"}, {"GET", "/v1/events?topic=a"}, {"HEAD", "/v1/events?topic=a"},
 			{"POST", "/v1/events?topic=a"}, {"OPTIONS", "/v1/events"}, {"DELETE", "/v1/events"}, {"GET", "//v1/events"}, {"GET", "/v1/../x"},
-			{"POST", "/dev/drop"}, {"GET", "/v1/events/"},
+			{"POST", "/dev/drop"}, {"GET", "/v1/events/"}, {"OPTIONS", "*"},
 		} {
 			for version, client := range httpVersions() {
 				t.Run(name+" "+request.method+" "+request.path+" "+version, func(t *testing.T) {
 					r, err := http.NewRequestWithContext(t.Context(), request.method, b.publicURL+request.path, nil)
+					if request.path == "*" {
+						r, err = http.NewRequestWithContext(t.Context(), request.method, b.publicURL, nil)
+						r.URL.Opaque = "*"
+					}
 					require.NoError(t, err)
 					response, err := noRedirects(client).Do(r)
 					require.NoError(t, err)

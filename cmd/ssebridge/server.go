@@ -70,7 +70,9 @@ func (s *server) serve(handler http.Handler, logger *slog.Logger, failed chan<- 
 		WriteTimeout:      s.writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(&peerLog{logger: logger, handshakes: rate.Sometimes{First: 10, Interval: time.Second}}, "", 0),
+		// net/http would answer OPTIONS * by itself, past the handlers that set headers and refuse browsers.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(&peerLog{logger: logger, handshakes: rate.Sometimes{First: 10, Interval: time.Second}}, "", 0),
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: 30 * time.Second, // a peer that has vanished is noticed
 			PingTimeout:     15 * time.Second,
