@@ -22,9 +22,9 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the bridge",
 		Long: `Run the bridge until SIGTERM or SIGINT.
 
-Nobody may publish or read anything without --dev, which opens everything, on the loopback interface only, and serves
-a page at / that shows events as they come. Flags win over the configuration file. Each flag can be given as an
-environment variable too: SSEBRIDGE_PUBLIC_ADDR for --public-addr.`,
+The configuration file says who may publish and read what; without one, nobody may anything. --dev opens everything, on
+the loopback interface only, and serves a page at / that shows events as they come. Flags win over the configuration
+file. Each flag can be given as an environment variable too: SSEBRIDGE_PUBLIC_ADDR for --public-addr.`,
 		Example: `  ssebridge serve --config /etc/ssebridge/config.yaml
   ssebridge serve --dev
   ssebridge serve --dev --data-dir /tmp/events --schema 'schemas/*.binpb'`,
