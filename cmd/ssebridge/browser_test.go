@@ -70,7 +70,7 @@ func TestCookiesOfPages(t *testing.T) {
 					return
 				}
 				require.Equal(t, http.StatusForbidden, response.StatusCode)
-				assert.Empty(t, response.Header.Get("Www-Authenticate"), "another token changes nothing")
+				assert.Empty(t, response.Header.Get("WWW-Authenticate"), "another token changes nothing")
 				assert.Contains(t, readProblem(t, response).Detail, "cookie")
 			})
 		}

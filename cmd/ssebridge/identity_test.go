@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,7 @@ func (r *realm) tokenCases(issuer, foreign string) []tokenCase {
 		{"expired", r.ec.token(good.with("exp", in(-time.Second))), "has expired"},
 		{"expired, beyond any leeway", r.ec.token(good.with("exp", in(-time.Hour))), "has expired"},
 		{"no expiry", r.ec.token(good.with("exp", nil)), "exp is missing"},
-		{"expiry as text", r.ec.token(good.with("exp", fmt.Sprint(in(time.Hour)))), "exp is missing"},
+		{"expiry as text", r.ec.token(good.with("exp", strconv.FormatInt(in(time.Hour), 10))), "exp is missing"},
 		{"expiry in milliseconds", r.ec.token(good.with("exp", time.Now().Add(time.Hour).UnixMilli())), "exp is missing"},
 		{"expiry twice", r.ec.tokenOf(head, []byte(fmt.Sprintf(`{"exp":%d,`, in(time.Hour))+string(marshal(good.with("exp", in(-time.Hour))))[1:])), "each member once"},
 		{"not yet valid", r.ec.token(good.with("nbf", in(10*time.Minute))), "in the future"},
@@ -211,7 +212,7 @@ func TestReadersTokens(t *testing.T) {
 						return
 					}
 					require.Equal(t, http.StatusUnauthorized, response.StatusCode)
-					assert.Equal(t, `Bearer error="invalid_token"`, response.Header.Get("Www-Authenticate"))
+					assert.Equal(t, `Bearer error="invalid_token"`, response.Header.Get("WWW-Authenticate"))
 					p := readProblem(t, response)
 					assert.Contains(t, p.Detail, test.refusal)
 					for part := range strings.SplitSeq(test.token, ".") {
@@ -286,7 +287,7 @@ func TestPublishersTokens(t *testing.T) {
 					require.ErrorAs(t, err, &refused)
 					assert.Equal(t, connect.CodeUnauthenticated, refused.Code())
 					assert.Contains(t, refused.Message(), test.refusal)
-					assert.Equal(t, `Bearer error="invalid_token"`, refused.Meta().Get("Www-Authenticate"))
+					assert.Equal(t, `Bearer error="invalid_token"`, refused.Meta().Get("WWW-Authenticate"))
 				})
 			}
 		}
@@ -338,7 +339,7 @@ func TestReadersCredentials(t *testing.T) {
 			t.Run(test.name+", "+version, func(t *testing.T) {
 				response := ask(t, client, b.publicURL, topics("users/alice"), test.show...)
 				require.Equal(t, test.status, response.StatusCode)
-				assert.Equal(t, test.challenge, response.Header.Get("Www-Authenticate"))
+				assert.Equal(t, test.challenge, response.Header.Get("WWW-Authenticate"))
 				if test.status == http.StatusOK {
 					newEventStream(response.Body).nextNotice(t, "ssebridge.open")
 					return
@@ -372,7 +373,7 @@ func TestAnonymousReaders(t *testing.T) {
 				response := ask(t, streamClient, b.publicURL, topics(topic))
 				assert.Equal(t, want, response.StatusCode, topic)
 				wantChallenge := map[bool]string{true: "Bearer", false: ""}[want == 401]
-				assert.Equal(t, wantChallenge, response.Header.Get("Www-Authenticate"), topic)
+				assert.Equal(t, wantChallenge, response.Header.Get("WWW-Authenticate"), topic)
 			}
 			results, err := publishAs(t.Context(), b.internalURL, "", nil, numbered(t, "public/a", 1))
 			require.NoError(t, err)
@@ -419,7 +420,7 @@ func TestPublishersCredentials(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, test.status, response.StatusCode, string(text))
 				assert.Contains(t, string(text), test.text)
-				assert.Equal(t, test.status == 400 || test.status == 401, response.Header.Get("Www-Authenticate") != "")
+				assert.Equal(t, test.status == 400 || test.status == 401, response.Header.Get("WWW-Authenticate") != "")
 			})
 		}
 	}
