@@ -43,11 +43,12 @@ else (--no-files).`,
 				return errors.New("no configuration file: name one, as in ssebridge config check config.yaml")
 			}
 			loaded, err := config.Load(file)
-			if err == nil {
+			switch {
+			case err != nil:
+			case noFiles:
 				err = checkAccess(&loaded)
-			}
-			if err == nil && !noFiles {
-				err = checkFiles(&loaded, cmd.ErrOrStderr())
+			default:
+				err = check(&loaded, cmd.ErrOrStderr())
 			}
 			if err != nil {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err) // as it is: editors find the places in it
@@ -62,8 +63,8 @@ else (--no-files).`,
 	return cmd
 }
 
-// checkFiles finds what only the files show that a configuration names. Warnings are written to notes.
-func checkFiles(loaded *config.Config, notes io.Writer) error {
+// check finds what the configuration alone does not show. Warnings are written to notes.
+func check(loaded *config.Config, notes io.Writer) error {
 	silent := slog.New(slog.DiscardHandler)
 	_, schemaErr := schema.Open(loaded.Schemas, silent)
 	_, accessErr := newAccess(loaded, false, silent)
