@@ -13,6 +13,10 @@ type Encoder interface {
 
 // Encoders makes encoders. It may be used concurrently.
 type Encoders interface {
+	// TypeName returns the full name of the type that an Any names, by its type URL, or, where json is not nil, by
+	// the "@type" of an Any in the protobuf JSON mapping. It looks at nothing else, so that who may not publish the
+	// type costs nothing more. The error is a *Refusal.
+	TypeName(typeURL string, json []byte) (string, error)
 	// Encoder returns an encoder for the types that the bridge knows and, behind those, the types of schema, a
 	// serialized google.protobuf.FileDescriptorSet, which may be empty. The error is a *Refusal.
 	Encoder(schema []byte) (Encoder, error)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -65,8 +66,13 @@ func decode(t *testing.T, manifest []byte) []runtime.Object {
 // objects are a shape's manifests as kubectl apply -k sends them.
 type objects []runtime.Object
 
+// kustomize is one at a time: its schemas are global, and not guarded.
+var kustomize sync.Mutex
+
 func render(t *testing.T, shape string) objects {
 	t.Helper()
+	kustomize.Lock()
+	defer kustomize.Unlock()
 	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join("kubernetes", shape))
 	require.NoError(t, err)
 	manifest, err := rendered.AsYaml()

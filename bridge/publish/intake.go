@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/ssebridge/ssebridge/bridge"
 	"github.com/ssebridge/ssebridge/bridge/telemetry"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
@@ -15,7 +17,8 @@ import (
 // intake takes in the events of one call, in order. One goroutine uses it; another takes the outcomes.
 type intake struct {
 	config      *Config
-	encoder     bridge.Encoder
+	schema      []byte         // of the types that the stream has sent and that encoder does not know yet
+	encoder     bridge.Encoder // nil until it is needed
 	caller      Caller
 	traceParent string // of the call; passed on where nothing is traced here
 	outcomes    chan outcome
@@ -34,9 +37,7 @@ func (o outcome) ready() bool { return o.refusal != nil || o.pending.Ready() }
 
 // take takes in one message.
 func (in *intake) take(ctx context.Context, schema []byte, events []*ssebridgev1.Event) error {
-	if err := in.learn(schema); err != nil {
-		return err
-	}
+	in.learn(schema)
 	for _, event := range events {
 		if err := in.accept(ctx, event); err != nil {
 			return err
@@ -45,18 +46,32 @@ func (in *intake) take(ctx context.Context, schema []byte, events []*ssebridgev1
 	return nil
 }
 
-// learn takes the types of a schema for the events that follow. An empty schema changes nothing.
-func (in *intake) learn(schema []byte) error {
-	if len(schema) == 0 && in.encoder != nil {
-		return nil
+// learn notes the schema for the events that follow. An empty one changes nothing. Its types are read when the first
+// event that the caller may publish needs them.
+func (in *intake) learn(schema []byte) {
+	if len(schema) > 0 {
+		in.schema, in.encoder = schema, nil
 	}
-	encoder, err := in.config.Encoders.Encoder(schema)
-	if err != nil {
-		return err
-	}
-	in.encoder = encoder
-	return nil
 }
+
+// types returns the encoder for the types that the stream has sent. The error is a [schemaError].
+func (in *intake) types() (bridge.Encoder, error) {
+	if in.encoder != nil {
+		return in.encoder, nil
+	}
+	encoder, err := in.config.Encoders.Encoder(in.schema)
+	if err != nil {
+		return nil, &schemaError{err}
+	}
+	in.encoder, in.schema = encoder, nil
+	return encoder, nil
+}
+
+// schemaError says that a schema cannot be used, which ends the call: every event of its types would be refused.
+type schemaError struct{ err error }
+
+func (e *schemaError) Error() string { return e.err.Error() }
+func (e *schemaError) Unwrap() error { return e.err }
 
 // run lets feed accept events, and emits their results in another goroutine. Once an event was not stored, or nothing can
 // be emitted, the context of feed ends and stop is called: what follows must not be stored before what is sent again. It
@@ -101,7 +116,10 @@ func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
 	received := time.Now()
 	send := in.config.Telemetry.Receive(received)
 	accepted, err := in.read(ctx, event, received, &send)
-	if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
+	if schema := (*schemaError)(nil); errors.As(err, &schema) {
+		send.Failed()
+		return err
+	} else if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
 		send.Refused(string(refusal.Code), refusal.Rule())
 		return in.queue(ctx, outcome{refusal: refusal})
 	} else if err != nil {
@@ -130,7 +148,8 @@ func (in *intake) queue(ctx context.Context, o outcome) error {
 	}
 }
 
-// read checks an event and encodes its data. The error is a *bridge.Refusal.
+// read checks an event, asks whether the caller may publish it, and only then looks at its data, which may cost a lot. The
+// error is a *bridge.Refusal or a *schemaError.
 func (in *intake) read(
 	ctx context.Context, event *ssebridgev1.Event, received time.Time, send *telemetry.Send,
 ) (*bridge.Event, error) {
@@ -142,17 +161,20 @@ func (in *intake) read(
 	if accepted.TraceParent == "" {
 		accepted.TraceParent = in.traceParent
 	}
-	if json, ok := in.config.JSONData(event); ok {
-		accepted.Type, accepted.Data, err = in.encoder.EncodeJSON(json)
-	} else if event.GetData() == nil {
-		err = bridge.Refuse(bridge.CodeInvalidArgument, "data", "data", "missing: pack the event's message into a google.protobuf.Any")
-	} else {
-		accepted.Type, accepted.Data, err = in.encoder.Encode(event.GetData().GetTypeUrl(), event.GetData().GetValue())
+	json, _ := in.config.JSONData(event)
+	if json == nil && event.GetData() == nil {
+		return nil, bridge.Refuse(bridge.CodeInvalidArgument, "data", "data", "missing: pack the event's message into a google.protobuf.Any")
 	}
-	if err == nil {
-		err = checkType(accepted.Type)
+	if accepted.Type, err = in.config.Encoders.TypeName(event.GetData().GetTypeUrl(), json); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := checkType(accepted.Type); err != nil {
+		return nil, err
+	}
+	if accepted.Source, err = in.authorize(accepted.Topic, accepted.Type); err != nil {
+		return nil, err
+	}
+	if err := in.encode(accepted, event.GetData(), json); err != nil {
 		return nil, err
 	}
 	send.Encoded(accepted.Type, len(accepted.Data))
@@ -160,10 +182,21 @@ func (in *intake) read(
 		return nil, bridge.Refuse(bridge.CodeResourceExhausted, "data", "size", fmt.Sprintf(
 			"has %d bytes of JSON: at most %d are allowed; publish a reference to what is large", len(accepted.Data), in.config.MaxEventBytes))
 	}
-	if accepted.Source, err = in.authorize(accepted.Topic, accepted.Type); err != nil {
-		return nil, err
-	}
 	return accepted, nil
+}
+
+// encode sets the type and the data of an event, which came as JSON where json is not nil.
+func (in *intake) encode(accepted *bridge.Event, data *anypb.Any, json []byte) error {
+	encoder, err := in.types()
+	if err != nil {
+		return err
+	}
+	if json != nil {
+		accepted.Type, accepted.Data, err = encoder.EncodeJSON(json)
+	} else {
+		accepted.Type, accepted.Data, err = encoder.Encode(data.GetTypeUrl(), data.GetValue())
+	}
+	return err
 }
 
 // authorize returns the CloudEvents source of an event that the caller may publish. The error is a *bridge.Refusal.

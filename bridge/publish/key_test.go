@@ -32,6 +32,8 @@ func (storedPending) Wait() (bridge.Receipt, error) { return bridge.Receipt{}, n
 
 type rawEncoder struct{}
 
+func (rawEncoder) TypeName(typeURL string, _ []byte) (string, error) { return typeURL, nil }
+
 func (rawEncoder) Encoder([]byte) (bridge.Encoder, error) { return rawEncoder{}, nil }
 
 func (rawEncoder) Encode(typeURL string, value []byte) (string, []byte, error) {

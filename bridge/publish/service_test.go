@@ -67,6 +67,13 @@ func (p *gatePending) Wait() (bridge.Receipt, error) {
 // plainEncoders takes the bytes of an event as its JSON.
 type plainEncoders struct{}
 
+func (plainEncoders) TypeName(typeURL string, json []byte) (string, error) {
+	if json != nil {
+		return "json", nil
+	}
+	return typeURL, nil
+}
+
 func (plainEncoders) Encoder([]byte) (bridge.Encoder, error) { return plainEncoders{}, nil }
 
 func (plainEncoders) Encode(typeURL string, value []byte) (string, []byte, error) {

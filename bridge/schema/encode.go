@@ -29,6 +29,20 @@ func (e *encoder) resolver() *resolver {
 	return &resolver{files: e.registry.files.Load(), schema: e.schema, room: eventBudget}
 }
 
+// TypeName implements bridge.Encoders.
+func (r *Registry) TypeName(typeURL string, json []byte) (string, error) {
+	refusal := (*bridge.Refusal)(nil)
+	if json != nil {
+		typeURL, refusal = typeOf(json)
+	} else {
+		refusal = checkURL(typeURL)
+	}
+	if refusal != nil {
+		return "", refusal
+	}
+	return string(nameOf(typeURL)), nil
+}
+
 // Encode implements bridge.Encoder.
 func (e *encoder) Encode(typeURL string, value []byte) (typeName string, data []byte, err error) {
 	if refusal := checkURL(typeURL); refusal != nil {
