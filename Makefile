@@ -29,7 +29,7 @@ build: ## Build the binary into dist
 
 .PHONY: test-go
 test-go: tools packages ## Go tests with the race detector
-	go test -race -timeout 15m ./...
+	CI=true go test -race -timeout 15m ./...
 
 .PHONY: test-deploy
 test-deploy: proxies ## Tests of image, manifests and reverse proxies; nothing is skipped

@@ -111,7 +111,7 @@ func (o *Origins) CORS(next http.Handler) http.Handler {
 		}
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 			header.Set("Access-Control-Allow-Methods", "GET, POST")
-			header.Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Content-Type, Last-Event-ID")
+			header.Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Content-Type, Last-Event-ID, Traceparent, Tracestate")
 			header.Set("Access-Control-Max-Age", o.maxAge)
 			w.WriteHeader(http.StatusNoContent)
 			return

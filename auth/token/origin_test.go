@@ -92,7 +92,7 @@ func TestCORS(t *testing.T) {
 			assert.Equal(t, test.credentials, header.Get("Access-Control-Allow-Credentials") == "true")
 			if test.status == http.StatusNoContent {
 				assert.Equal(t, "GET, POST", header.Get("Access-Control-Allow-Methods"))
-				assert.Equal(t, "Authorization, Cache-Control, Content-Type, Last-Event-ID", header.Get("Access-Control-Allow-Headers"))
+				assert.Equal(t, "Authorization, Cache-Control, Content-Type, Last-Event-ID, Traceparent, Tracestate", header.Get("Access-Control-Allow-Headers"))
 				assert.Equal(t, "7200", header.Get("Access-Control-Max-Age"))
 			} else {
 				assert.Empty(t, header.Get("Access-Control-Allow-Methods"))

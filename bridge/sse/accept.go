@@ -17,7 +17,7 @@ type acceptance struct {
 
 func parseAccept(r *http.Request) acceptance {
 	values := r.Header.Values("Accept")
-	if len(values) == 0 {
+	if strings.Join(values, "") == "" { // absent, or it says nothing
 		return acceptance{stream: true}
 	}
 	var a acceptance

@@ -104,6 +104,9 @@ func (h *Handler) deny(w http.ResponseWriter, r *http.Request, step *telemetry.S
 	case refusal.Status == http.StatusServiceUnavailable:
 		postpone(w, step, accept, bridge.EndUnavailable, refusal.Detail)
 	default:
+		if refusal.Reason != "" {
+			step.Refused(refusal.Status, refusal.Reason)
+		}
 		if refusal.Challenge != "" {
 			w.Header().Set("WWW-Authenticate", refusal.Challenge)
 		}

@@ -26,6 +26,7 @@ type Refusal struct { //nolint:errname // the field's word, as in refuse
 	Status    int    // 401 or 403; 503 where the caller's identity cannot be checked now
 	Detail    string // what the caller may know of it
 	Challenge string // WWW-Authenticate, for 401 (RFC 9110, section 11.6.1)
+	Reason    string // for metrics and spans, one of few; empty: by the status
 }
 
 // Error returns the detail.
@@ -42,7 +43,7 @@ var reasons = map[int]string{
 
 // refuse answers a request that will not succeed as it is.
 func refuse(w http.ResponseWriter, step *telemetry.Subscribe, status int, parameter, detail string) {
-	step.Refused(status, reasons[status])
+	step.Refused(status, reasons[status]) // no effect where it was refused for a reason of its own
 	writeProblem(w, problem{Status: status, Detail: detail, Parameter: parameter})
 }
 

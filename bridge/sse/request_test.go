@@ -15,7 +15,7 @@ import (
 func TestParseAccept(t *testing.T) {
 	t.Parallel()
 	for accept, want := range map[string]acceptance{
-		"":                                    {},
+		"":                                    {stream: true},
 		"text/event-stream":                   {stream: true},
 		"TEXT/Event-Stream; charset=utf-8":    {stream: true},
 		"text/*":                              {stream: true},

@@ -137,7 +137,13 @@ func (in *instruments) Reset(reason string) {
 
 // refused counts a reader's request that is answered with this status for this reason.
 func (in *instruments) refused(status int, reason string) {
-	in.refusals.Add(context.Background(), 1, metric.WithAttributes(labelStatus.Int(status), labelReason.String(reason)))
+	in.RefusedAt("public", status, reason)
+}
+
+// RefusedAt counts a request at a listener that is answered with this status for this reason. There are few reasons.
+func (in *instruments) RefusedAt(listener string, status int, reason string) {
+	in.refusals.Add(context.Background(), 1, metric.WithAttributes(
+		labelListener.String(listener), labelStatus.Int(status), labelReason.String(reason)))
 }
 
 // Delivered counts events that one reader's connection took at once, and their bytes.

@@ -84,7 +84,7 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]map[attribute.Set]int64{
 		"ssebridge.resumes":    {attribute.NewSet(labelSource.String("log")): 1},
 		"ssebridge.resets":     {attribute.NewSet(labelReason.String("expired")): 1},
-		"ssebridge.refusals":   {attribute.NewSet(labelStatus.Int(503), labelReason.String("drain")): 1},
+		"ssebridge.refusals":   {attribute.NewSet(labelListener.String("public"), labelStatus.Int(503), labelReason.String("drain")): 1},
 		"ssebridge.deliveries": {attribute.NewSet(): 5},
 		"ssebridge.sent":       {attribute.NewSet(): 500},
 	} {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,6 +18,7 @@ import (
 	"github.com/ssebridge/ssebridge/bridge"
 	"github.com/ssebridge/ssebridge/bridge/publish"
 	"github.com/ssebridge/ssebridge/bridge/sse"
+	"github.com/ssebridge/ssebridge/bridge/telemetry"
 	"github.com/ssebridge/ssebridge/cmd/ssebridge/config"
 )
 
@@ -156,10 +159,11 @@ func (a *access) refuseReader(ctx context.Context, err error) error {
 	if !errors.As(err, &refusal) {
 		return err
 	}
+	a.logger.DebugContext(ctx, "a reader's token does not count", "reason", refusal.Reason, "detail", refusal.Detail)
 	if refusal.Err != nil {
 		a.logger.DebugContext(ctx, "identify a reader", "error", refusal.Err) // the issuer's keys have warned of it, once
 	}
-	return &sse.Refusal{Status: refusal.Status, Detail: refusal.Detail, Challenge: refusal.Challenge}
+	return &sse.Refusal{Status: refusal.Status, Detail: refusal.Detail, Challenge: refusal.Challenge, Reason: string(refusal.Reason)}
 }
 
 // caller says what the publisher of a call may do.
@@ -185,7 +189,7 @@ func (a *access) caller(ctx context.Context) publish.Caller {
 
 // identifyPublishers puts who makes a call into its context. It answers calls whose token does not count, in the
 // protocol that they speak.
-func (a *access) identifyPublishers(next http.Handler) http.Handler {
+func (a *access) identifyPublishers(telemetry *telemetry.Telemetry, next http.Handler) http.Handler {
 	if a.publishers == nil {
 		return next
 	}
@@ -199,6 +203,8 @@ func (a *access) identifyPublishers(next http.Handler) http.Handler {
 		refused, refusal := connect.NewError(connect.CodePermissionDenied, errors.New("refused")), (*token.Refusal)(nil)
 		if errors.As(err, &refusal) {
 			refused = connect.NewError(codeOf(refusal.Status), errors.New(refusal.Detail))
+			telemetry.RefusedAt("internal", refusal.Status, string(refusal.Reason))
+			a.logger.DebugContext(r.Context(), "a publisher's token does not count", "reason", refusal.Reason, "detail", refusal.Detail)
 			if refusal.Challenge != "" { // not as metadata of the error: gRPC sends that as trailers, and net/http none of this name
 				w.Header().Set("WWW-Authenticate", refusal.Challenge)
 			}
@@ -224,6 +230,22 @@ func codeOf(status int) connect.Code {
 		return connect.CodeUnavailable
 	}
 	return connect.CodePermissionDenied
+}
+
+// refuseOtherHosts answers requests for this machine only, by its own names: with open rules a page of any site could
+// otherwise read everything, by a name of that site that leads to the loopback interface (DNS rebinding).
+func refuseOtherHosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if ip := net.ParseIP(strings.Trim(host, "[]")); ip.IsLoopback() || strings.EqualFold(host, "localhost") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "with open rules the bridge answers to localhost only: use http://localhost", http.StatusMisdirectedRequest)
+	})
 }
 
 // secureHeaders tells browsers to take every answer for what it says it is, and to run none.

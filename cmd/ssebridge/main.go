@@ -54,6 +54,7 @@ func newRootCommand() *cobra.Command {
 		Short:             "Typed events from internal services to browsers",
 		Long:              "ssebridge takes typed protobuf events over Connect or gRPC streams and serves them to browsers as an\nevent stream (SSE) that resumes exactly where a reader stopped.",
 		Example:           "  ssebridge demo\n  ssebridge serve --dev",
+		Version:           buildVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },

@@ -90,8 +90,8 @@ func TestMetrics(t *testing.T) {
 		`ssebridge_resumes_total{source="window"}`:                        "1",
 		`ssebridge_resumes_total{source="log"}`:                           "1",
 		`ssebridge_resets_total{reason="unknown"}`:                        "1",
-		`ssebridge_refusals_total{reason="invalid",status="400"}`:         "1",
-		`ssebridge_refusals_total{reason="accept",status="406"}`:          "1",
+		`ssebridge_refusals_total{listener="public",reason="invalid",status="400"}`:         "1",
+		`ssebridge_refusals_total{listener="public",reason="accept",status="406"}`:          "1",
 		`ssebridge_publish_to_durable_seconds_count`:                      "12",
 		`ssebridge_window_events`:                                         "3",
 		`ssebridge_publish_to_socket_seconds_bucket{le="+Inf"}`:           "2", // one second, two readers

@@ -170,9 +170,13 @@ func (p *program) serve(options options) {
 	})
 	p.public.capSendBuffers(publicSendBuffer)
 	p.public.writeTimeout, p.ops.writeTimeout = publicWriteTimeout, opsWriteTimeout
-	p.public.serve(secureHeaders(p.access.origins.CORS(public)), p.logger, p.failed)
-	p.internal.serve(token.RefuseBrowsers(p.access.identifyPublishers(internal)), p.logger, p.failed)
-	p.ops.serve(p.opsHandler(), p.logger, p.failed)
+	guard := func(handler http.Handler) http.Handler { return handler }
+	if options.dev {
+		guard = refuseOtherHosts
+	}
+	p.public.serve(guard(secureHeaders(p.access.origins.CORS(public))), p.logger, p.failed)
+	p.internal.serve(token.RefuseBrowsers(p.access.identifyPublishers(p.observer.telemetry, internal)), p.logger, p.failed)
+	p.ops.serve(guard(p.opsHandler()), p.logger, p.failed)
 }
 
 // run feeds the hub and watches schema and certificate files until ctx ends.
@@ -209,12 +213,15 @@ func (p *program) shutdown() {
 	p.service.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), p.grace)
 	defer cancel()
-	p.waitDrained(ctx)
+	forReaders, cancelReaders := context.WithTimeout(ctx, farewellMax)
+	defer cancelReaders()
+	p.waitGone(forReaders, "readers", p.hub.Readers)
+	p.waitGone(ctx, "publishers", p.service.Streams)
 	var group sync.WaitGroup
-	for name, server := range map[string]*server{"public": p.public, "internal": p.internal} {
+	for listener, ctx := range map[*server]context.Context{p.public: forReaders, p.internal: ctx} {
 		group.Go(func() {
-			if err := server.shutdown(ctx); err != nil {
-				p.logger.Warn("connections were cut", "listener", name, "error", err)
+			if err := listener.shutdown(ctx); err != nil {
+				p.logger.Warn("connections were cut", "listener", listener.listener.Addr().String(), "error", err)
 			}
 		})
 	}
@@ -223,18 +230,19 @@ func (p *program) shutdown() {
 	p.logger.Info("shut down")
 }
 
-// waitDrained returns when every reader and publisher has gone, or when they have had half of the time: the other half is
-// for requests that are still answered.
-func (p *program) waitDrained(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, p.grace/2)
-	defer cancel()
+// farewellMax is how long a reader may take for its farewell. One that takes nothing holds nobody up for longer: it loses
+// nothing, as it comes back with its place.
+const farewellMax = 5 * time.Second
+
+// waitGone returns when there is nobody left, or when ctx ends.
+func (p *program) waitGone(ctx context.Context, who string, count func() int) {
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for p.hub.Readers() > 0 || p.service.Streams() > 0 {
+	for count() > 0 {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			p.logger.Warn("some do not go", "readers", p.hub.Readers(), "publishers", p.service.Streams())
+			p.logger.Warn("some do not go", who, count())
 			return
 		}
 	}

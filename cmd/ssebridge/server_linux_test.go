@@ -72,7 +72,7 @@ func stallReader(t *testing.T, publisher ssebridgev1connect.PublishServiceClient
 		_, err := publisher.PublishBatch(t.Context(), connect.NewRequest(batch))
 		require.NoError(t, err)
 	}
-	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
 	for taken, piece := 0, make([]byte, 64<<10); taken < 10<<20; {
 		n, err := conn.Read(piece)
