@@ -140,7 +140,7 @@ func (l *Log) Since(ctx context.Context, t time.Time) (bridge.Cursor, error) {
 	}
 	place := oldest.cursor()
 	switch {
-	case place.Time > since && place.Seq > 1:
+	case place.Time > since && place.Seq > 1 && mayHaveDropped(info, t):
 		return place.Before(), bridge.ErrCursorExpired
 	case place.Time >= since:
 		return place.Before(), nil
@@ -150,6 +150,21 @@ func (l *Log) Since(ctx context.Context, t time.Time) (bridge.Cursor, error) {
 		return found.before(), err
 	}
 	return l.end(ctx, info)
+}
+
+// clockSlack is by how much JetStream's time of an event may differ from its stamp.
+const clockSlack = time.Minute
+
+// mayHaveDropped reports whether retention may have dropped events that were stored at or after t. By age it drops what is
+// older than the limit. By size it drops the oldest; then the stream is full, and stays so until events that were stored
+// later are dropped by age.
+func mayHaveDropped(info *jetstream.StreamInfo, t time.Time) bool {
+	limits, state := info.Config, info.State
+	byAge := limits.MaxAge > 0 && time.Since(t) > limits.MaxAge-min(clockSlack, limits.MaxAge/10)
+	const largest = 8 << 20                                                         // more than the largest event
+	byBytes := limits.MaxBytes > 0 && state.Bytes+largest > uint64(limits.MaxBytes) //nolint:gosec // positive
+	byCount := limits.MaxMsgs > 0 && state.Msgs >= uint64(limits.MaxMsgs) || limits.MaxMsgsPerSubject > 0
+	return byAge || byBytes || byCount
 }
 
 // search returns the first event with a store time of at least since, or nil. The event at the sequence low is

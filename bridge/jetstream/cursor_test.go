@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -131,7 +132,7 @@ func TestSince(t *testing.T) {
 	since(places[119].Time, places[120].Before(), nil)
 	require.NoError(t, stream(t, log).Purge(t.Context(), jetstream.WithPurgeSequence(51)))
 	since(places[50].Time, places[50].Before(), nil)
-	since(places[50].Time-1, places[50].Before(), bridge.ErrCursorExpired)
+	since(places[50].Time-1, places[50].Before(), nil) // an operator has removed them, retention could not have
 	since(0, places[50].Before(), bridge.ErrCursorExpired)
 	since(places[150].Time, places[150].Before(), nil)
 
@@ -140,6 +141,29 @@ func TestSince(t *testing.T) {
 	require.NoError(t, err)
 	since(places[199].Time, bounds.Newest, bridge.ErrCursorExpired)
 	since(bounds.Newest.Time+1, bounds.Newest, nil)
+}
+
+// TestSinceAfterRetention: what was dropped long before is not missed by who asks for less.
+func TestSinceAfterRetention(t *testing.T) {
+	const kept = 2 * time.Second
+	log := openNew(t, func(c *Config) { c.MaxAge = kept })
+	first := store(t, log, newEvent(1), "")
+	require.Eventually(t, func() bool {
+		return errors.Is(log.Check(t.Context(), bridge.Cursor{Seq: 0, Time: first.Cursor.Time - 1}), bridge.ErrCursorExpired)
+	},
+		20*time.Second, 50*time.Millisecond)
+	second := store(t, log, newEvent(2), "").Cursor
+	place, err := log.Since(t.Context(), time.Now().Add(-kept/2))
+	require.NoError(t, err)
+	require.Equal(t, second.Before(), place)
+	place, err = log.Since(t.Context(), time.Now().Add(-time.Minute))
+	require.ErrorIs(t, err, bridge.ErrCursorExpired)
+	require.Equal(t, second.Before(), place)
+
+	full := openNew(t, func(c *Config) { c.MaxBytes = 64 << 10 })
+	storeMany(t, full, 1, 2000)
+	_, err = full.Since(t.Context(), time.Now().Add(-time.Minute))
+	require.ErrorIs(t, err, bridge.ErrCursorExpired, "dropped by size a moment ago")
 }
 
 // JetStream's times only lead near the place: stamps decide, however far they are from the clock.

@@ -82,19 +82,19 @@ func TestMetrics(t *testing.T) {
 	}
 
 	for series, want := range map[string]string{
-		`ssebridge_published_total{pattern="**",result="stored"}`:         "11",
-		`ssebridge_published_total{pattern="**",result="duplicate"}`:      "1",
-		`ssebridge_published_total{pattern="**",result="not_found"}`:      "1",
-		`ssebridge_published_total{pattern="",result="invalid_argument"}`: "1",
-		`ssebridge_readers{transport="h2"}`:                               "1",
-		`ssebridge_resumes_total{source="window"}`:                        "1",
-		`ssebridge_resumes_total{source="log"}`:                           "1",
-		`ssebridge_resets_total{reason="unknown"}`:                        "1",
-		`ssebridge_refusals_total{listener="public",reason="invalid",status="400"}`:         "1",
-		`ssebridge_refusals_total{listener="public",reason="accept",status="406"}`:          "1",
-		`ssebridge_publish_to_durable_seconds_count`:                      "12",
-		`ssebridge_window_events`:                                         "3",
-		`ssebridge_publish_to_socket_seconds_bucket{le="+Inf"}`:           "2", // one second, two readers
+		`ssebridge_published_total{pattern="**",result="stored"}`:                   "11",
+		`ssebridge_published_total{pattern="**",result="duplicate"}`:                "1",
+		`ssebridge_published_total{pattern="**",result="not_found"}`:                "1",
+		`ssebridge_published_total{pattern="",result="invalid_argument"}`:           "1",
+		`ssebridge_readers{transport="h2"}`:                                         "1",
+		`ssebridge_resumes_total{source="window"}`:                                  "1",
+		`ssebridge_resumes_total{source="log"}`:                                     "1",
+		`ssebridge_resets_total{reason="unknown"}`:                                  "1",
+		`ssebridge_refusals_total{listener="public",reason="invalid",status="400"}`: "1",
+		`ssebridge_refusals_total{listener="public",reason="accept",status="406"}`:  "1",
+		`ssebridge_publish_to_durable_seconds_count`:                                "12",
+		`ssebridge_window_events`:                                                   "3",
+		`ssebridge_publish_to_socket_seconds_bucket{le="+Inf"}`:                     "2", // one second, two readers
 	} {
 		var got string
 		assert.Eventually(t, func() bool { got = sample(scrape(t, b.opsURL), series); return got == want },

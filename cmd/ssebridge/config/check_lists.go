@@ -51,16 +51,14 @@ func (k *checker) issuers(issuers []Issuer) {
 // keys checks where an issuer's keys come from.
 func (k *checker) keys(at string, issuer Issuer) {
 	switch {
-	case issuer.JWKSFile == "" && issuer.JWKSURL == "":
-		k.report(at+".jwks_url", errors.New("is missing: say where the issuer's keys are, by jwks_url or jwks_file"))
 	case issuer.JWKSFile != "" && issuer.JWKSURL != "":
 		k.report(at+".jwks_url", errors.New("the issuer has jwks_file too: remove one of them"))
 	case issuer.JWKSURL != "":
 		k.report(at+".jwks_url", checkKeysURL(issuer.JWKSURL))
 	}
 	for key, file := range map[string]string{".ca_file": issuer.CAFile, ".bearer_file": issuer.BearerFile} {
-		if file != "" && issuer.JWKSURL == "" {
-			k.report(at+key, errors.New("is for jwks_url only: remove the key"))
+		if file != "" && issuer.JWKSFile != "" {
+			k.report(at+key, errors.New("is for keys that are fetched: remove it, or jwks_file"))
 		}
 	}
 }
