@@ -33,6 +33,12 @@ function build() {
   });
 }
 
+// run runs a command of the program to its end and returns what it prints.
+export function run(...command) {
+  build();
+  return execFileSync(program, command, { stdio: ['ignore', 'pipe', 'pipe'] }).toString().trim();
+}
+
 // freePorts holds all of them until it has them all, so that none is given twice.
 async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
