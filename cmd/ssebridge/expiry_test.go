@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -98,14 +97,11 @@ func TestStalledStreamsEndWithTheirToken(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, results[0].GetError())
 	}
-	slow := &net.Dialer{Control: smallReceiveBuffer}
-	for version, transport := range map[string]*http.Transport{
-		"HTTP/1.1": {DialContext: slow.DialContext}, "h2c": {DialContext: slow.DialContext, Protocols: unencryptedHTTP2()},
-	} {
+	for version, client := range map[string]*http.Client{"HTTP/1.1": streamClient, "h2c": newPublishClient(nil)} { // with windows of its own
 		t.Run(version, func(t *testing.T) {
 			exp, at := expiring()
 			before := b.hub.Readers()
-			response := ask(t, &http.Client{Transport: transport}, b.publicURL, topics("big")+"&since=earliest", withBearer(r.user("alice", "exp", exp)))
+			response := ask(t, client, b.publicURL, topics("big")+"&since=earliest", withBearer(r.user("alice", "exp", exp)))
 			require.Equal(t, http.StatusOK, response.StatusCode)
 			_, err := newEventStream(response.Body).lines.ReadString('\n') // and no more
 			require.NoError(t, err)
@@ -117,12 +113,6 @@ func TestStalledStreamsEndWithTheirToken(t *testing.T) {
 			assert.Less(t, rest, int64(10<<20))
 		})
 	}
-}
-
-func unencryptedHTTP2() *http.Protocols {
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	return &protocols
 }
 
 // TestPublishStreamsEndWithTheirToken: with last, and with the result of everything that was taken, idle and busy, over
