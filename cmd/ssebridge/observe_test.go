@@ -267,14 +267,14 @@ func publishSecrets(t *testing.T, base, secret string) {
 	response, err := client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: events}))
 	require.NoError(t, err)
 	assert.NotEmpty(t, response.Msg.GetResults()[0].GetCursor())
-	_, err = client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte(secret)}))
+	_, err = client.PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte(secret), Events: events[:1]}))
 	require.Error(t, err)
 	rpc := client.Publish(t.Context())
 	show(rpc.RequestHeader())
 	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Events: events}))
 	_, err = rpc.Receive()
 	require.NoError(t, err)
-	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Schema: []byte(secret)}))
+	require.NoError(t, rpc.Send(&ssebridgev1.PublishRequest{Schema: []byte(secret), Events: events[:1]}))
 	_, _ = rpc.Receive()
 }
 

@@ -266,7 +266,7 @@ func TestSpansAreThoseOfTheReadme(t *testing.T) {
 	response, err := publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Events: []*ssebridgev1.Event{unknown}}))
 	require.NoError(t, err)
 	require.NotNil(t, response.Msg.GetResults()[0].GetError())
-	_, err = publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte("no schema")}))
+	_, err = publisher(b.internalURL).PublishBatch(t.Context(), connect.NewRequest(&ssebridgev1.PublishBatchRequest{Schema: []byte("no schema"), Events: []*ssebridgev1.Event{numbered(t, "a/b", 1)}}))
 	require.Error(t, err)
 	b.shutdown()
 
