@@ -31,7 +31,7 @@ func (e *encoder) resolver() *resolver {
 
 // TypeName implements bridge.Encoders.
 func (r *Registry) TypeName(typeURL string, json []byte) (string, error) {
-	refusal := (*bridge.Refusal)(nil)
+	var refusal *bridge.Refusal
 	if json != nil {
 		typeURL, refusal = typeOf(json)
 	} else {
