@@ -161,7 +161,7 @@ const clockSlack = time.Minute
 func mayHaveDropped(info *jetstream.StreamInfo, t time.Time) bool {
 	limits, state := info.Config, info.State
 	byAge := limits.MaxAge > 0 && time.Since(t) > limits.MaxAge-min(clockSlack, limits.MaxAge/10)
-	const largest = 8 << 20                                                         // more than the largest event
+	const largest = 8 << 20 // more than the largest event
 	byBytes := limits.MaxBytes > 0 && state.Bytes+largest > uint64(limits.MaxBytes)
 	byCount := limits.MaxMsgs > 0 && state.Msgs >= uint64(limits.MaxMsgs) || limits.MaxMsgsPerSubject > 0
 	return byAge || byBytes || byCount
