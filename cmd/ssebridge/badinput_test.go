@@ -179,7 +179,7 @@ func TestBrokenMessageEndsTheStream(t *testing.T) {
 	}{
 		"not JSON":      {`{"events":[`, connect.CodeInvalidArgument},
 		"unknown field": {`{"events":[{"topik":"a"}]}`, connect.CodeInvalidArgument},
-		"bad schema":    {`{"schema":"AAAA"}`, connect.CodeInvalidArgument},
+		"bad schema":    {`{"schema":"AAAA","events":[{"topic":"a","data":{"@type":"type.googleapis.com/x.Y"}}]}`, connect.CodeInvalidArgument},
 		"many events":   {`{"events":[` + strings.Repeat("{},", 65_536) + `{}]}`, connect.CodeInvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
