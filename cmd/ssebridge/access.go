@@ -240,7 +240,8 @@ func refuseOtherHosts(next http.Handler) http.Handler {
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		if ip := net.ParseIP(strings.Trim(host, "[]")); ip.IsLoopback() || strings.EqualFold(host, "localhost") {
+		// No browser leaves the host out; the checks of load balancers do.
+		if ip := net.ParseIP(strings.Trim(host, "[]")); host == "" || ip.IsLoopback() || strings.EqualFold(host, "localhost") {
 			next.ServeHTTP(w, r)
 			return
 		}
