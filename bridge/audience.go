@@ -175,7 +175,7 @@ func (b *branch) wake(rest string, more bool) int {
 
 func (a *audience) wake() int {
 	for _, s := range a.seats {
-		s.reader.notify()
+		s.reader.waker.Wake()
 	}
 	return len(a.seats)
 }

@@ -19,7 +19,7 @@ func TestAudiencesAgainstScan(t *testing.T) {
 			for range 1 + random.IntN(4) {
 				patterns = append(patterns, randomPattern(random))
 			}
-			reader := newReader(nil, Subscription{Patterns: mustPatterns(t, patterns...)})
+			reader := newReader(nil, Subscription{Patterns: mustPatterns(t, patterns...)}, make(signal, 1))
 			readers[reader] = true
 			a.add(reader)
 		} else {
@@ -32,14 +32,14 @@ func TestAudiencesAgainstScan(t *testing.T) {
 		topic := randomTopic(random)
 		a.wake(topic)
 		for reader := range readers {
-			woken := false
+			wasWoken := false
 			select {
-			case <-reader.Wake():
-				woken = true
+			case <-woken(reader):
+				wasWoken = true
 			default:
 			}
 			wanted := matches(&reader.sub, &Event{Topic: topic})
-			assert.Equal(t, wanted, woken, "%v %s", reader.sub.Patterns, topic)
+			assert.Equal(t, wanted, wasWoken, "%v %s", reader.sub.Patterns, topic)
 		}
 	}
 	for reader := range readers {
@@ -53,9 +53,9 @@ func BenchmarkWake(b *testing.B) {
 	var a audiences
 	random := rand.New(rand.NewPCG(5, 6))
 	for range 10_000 {
-		a.add(newReader(nil, Subscription{Patterns: mustPatterns(b, "x/"+randomPattern(random))}))
+		a.add(newReader(nil, Subscription{Patterns: mustPatterns(b, "x/"+randomPattern(random))}, make(signal, 1)))
 	}
-	reader := newReader(nil, Subscription{Patterns: mustPatterns(b, "shops/7/orders/42", "shops/*/orders/42")})
+	reader := newReader(nil, Subscription{Patterns: mustPatterns(b, "shops/7/orders/42", "shops/*/orders/42")}, make(signal, 1))
 	a.add(reader)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -154,7 +154,7 @@ func (s *hubSink) Lost(base Cursor, reason ResetReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, reader := range s.readers {
-		reader.notify()
+		reader.waker.Wake()
 	}
 }
 
@@ -192,13 +192,13 @@ func StartSince(t time.Time) Start { return Start{kind: startTime, time: t} }
 // a reset.
 func StartUnknown() Start { return Start{kind: startUnknown} }
 
-// Subscribe opens a reader. The error is ErrDraining, ErrNotWarm or wraps ErrLogUnavailable. The reader must be
-// closed.
-func (h *Hub) Subscribe(ctx context.Context, sub Subscription, from Start) (*Reader, error) {
+// Subscribe opens a reader. The waker is called from now on, until the reader is closed, which it must be. The error is
+// ErrDraining, ErrNotWarm or wraps ErrLogUnavailable.
+func (h *Hub) Subscribe(ctx context.Context, sub Subscription, from Start, waker Waker) (*Reader, error) {
 	if !h.Warm() {
 		return nil, ErrNotWarm
 	}
-	reader := newReader(h, sub)
+	reader := newReader(h, sub, waker)
 	if err := h.join(reader); err != nil {
 		return nil, err
 	}

@@ -5,11 +5,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
+// Waker is told when its reader may have something to take or to end for. It is called from any goroutine, with locks
+// held: it must return at once and not call the hub or the reader.
+type Waker interface{ Wake() }
+
 // Reader is one open subscription: a place in the log and nothing else. New, slow and resuming readers are the same
-// thing, readers whose place is behind the end. One goroutine uses it; Wake and Ended are for its select.
+// thing, readers whose place is behind the end. One goroutine at a time uses it.
 type Reader struct {
 	ID string // random; names the reader in logs and to its client
 
@@ -17,8 +22,8 @@ type Reader struct {
 	sub   Subscription
 	seats []int // in the audience of each pattern; guarded by audiences.mu
 
-	wake chan struct{}  // holds one token when there may be something new
-	end  chan EndReason // holds the reason for which the hub ends the reader
+	waker Waker
+	end   atomic.Pointer[EndReason] // why the hub ends the reader; nil: it does not
 
 	place  Cursor
 	seen   uint64 // the newest loss that the reader knows of
@@ -75,14 +80,8 @@ func (b *Batch) take(event *Event, sub *Subscription) bool {
 	return true
 }
 
-func newReader(hub *Hub, sub Subscription) *Reader {
-	return &Reader{
-		ID:   rand.Text(),
-		hub:  hub,
-		sub:  sub,
-		wake: make(chan struct{}, 1),
-		end:  make(chan EndReason, 1),
-	}
+func newReader(hub *Hub, sub Subscription, waker Waker) *Reader {
+	return &Reader{ID: rand.Text(), hub: hub, sub: sub, waker: waker}
 }
 
 // Place returns the place that the reader has reached; the zero value where it has none until it is told of a reset.
@@ -94,30 +93,33 @@ func (r *Reader) Source() Source { return r.source }
 // Subscription returns what the reader asked for. It must not be changed.
 func (r *Reader) Subscription() *Subscription { return &r.sub }
 
-// Wake receives when there may be something to take.
-func (r *Reader) Wake() <-chan struct{} { return r.wake }
-
-// Ended receives once, when the hub ends the reader.
-func (r *Reader) Ended() <-chan EndReason { return r.end }
+// Ended returns why the hub ends the reader; "" while it does not.
+func (r *Reader) Ended() EndReason {
+	if reason := r.end.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
 
 // Close takes the reader out of the hub.
 func (r *Reader) Close() { r.hub.leave(r) }
-
-// notify wakes the reader. It never blocks.
-func (r *Reader) notify() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
 
 // Take returns what is new for the reader, at most limit events and little more than 64 KiB of data, and moves its
 // place behind them. It waits for the log where the reader's place is older than the window, for nothing else. A batch
 // without events of which there is no More means that the reader has everything. The events are appended to dst[:0].
 // The error wraps ErrLogUnavailable, and the reader may try again later.
 func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, error) {
+	batch, ok := r.Poll(limit, dst)
+	if ok {
+		return batch, nil
+	}
+	return r.takeOld(ctx, batch)
+}
+
+// Poll is Take for who cannot wait: where the log has to be asked it returns false and nothing else has happened.
+func (r *Reader) Poll(limit int, dst []*Event) (Batch, bool) {
 	if r.reset != nil {
-		return r.tell(*r.reset), nil
+		return r.tell(*r.reset), true
 	}
 	for {
 		batch := Batch{Events: dst[:0], limit: limit}
@@ -127,16 +129,19 @@ func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, erro
 			reason := loss.since(r.seen, r.place)
 			r.seen = loss.number
 			if reason != "" {
-				return r.tell(reset{reason, loss.base}), nil
+				return r.tell(reset{reason, loss.base}), true
 			}
 		case behind:
-			return r.takeOld(ctx, batch)
+			return batch, false
 		default:
 			r.place = batch.Place
-			return batch, nil
+			return batch, true
 		}
 	}
 }
+
+// Rewind moves the reader back to a place inside the batch that it took last: the events behind it come again.
+func (r *Reader) Rewind(place Cursor) { r.place = place }
 
 func (r *Reader) tell(told reset) Batch {
 	r.hub.telemetry.Reset(string(told.reason))
@@ -299,10 +304,8 @@ func (r *Reader) bounds(ctx context.Context) (Bounds, error) {
 	return r.hub.log.Bounds(ctx)
 }
 
-// finish asks the reader's goroutine to end the stream. The first reason counts.
+// finish asks for the end of the stream. The first reason counts.
 func (r *Reader) finish(reason EndReason) {
-	select {
-	case r.end <- reason:
-	default:
-	}
+	r.end.CompareAndSwap(nil, &reason)
+	r.waker.Wake()
 }

@@ -114,7 +114,7 @@ func numberedEvents(count int, topic string) []*Event {
 
 func subscribeTo(t *testing.T, hub *Hub, start Start, pattern string) *Reader {
 	t.Helper()
-	reader, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, pattern)}, start)
+	reader, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, pattern)}, start, make(signal, 1))
 	require.NoError(t, err)
 	t.Cleanup(reader.Close)
 	return reader
@@ -138,6 +138,18 @@ func takeAll(t *testing.T, reader *Reader) (seqs []uint64, resets []ResetReason)
 	}
 }
 
+// signal is a waker that a test looks at.
+type signal chan struct{}
+
+func (s signal) Wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+func woken(reader *Reader) signal { return reader.waker.(signal) }
+
 func sequence(first, last uint64) []uint64 {
 	var seqs []uint64
 	for seq := first; seq <= last; seq++ {
@@ -157,7 +169,7 @@ func TestHistoryThenWindowThenNew(t *testing.T) {
 		assert.Empty(t, resets)
 		assert.Equal(t, Cursor{Seq: 1000, Time: 10_000}, reader.Place())
 		(*hubSink)(hub).Append([]*Event{eventAt(1001, "b"), eventAt(1002, "a")})
-		<-reader.Wake()
+		<-woken(reader)
 		seqs, _ = takeAll(t, reader)
 		assert.Equal(t, sequence(1001, 1002), seqs)
 	}
@@ -215,7 +227,7 @@ func TestLossResetsThoseWhoMissSomething(t *testing.T) {
 	sink.Lost(Cursor{Seq: 95, Time: 950}, ResetExpired)
 	sink.Append([]*Event{eventAt(101, "a")})
 	for _, reader := range []*Reader{upToDate, slow} {
-		<-reader.Wake()
+		<-woken(reader)
 	}
 	seqs, resets := takeAll(t, upToDate)
 	assert.Empty(t, resets)
@@ -228,7 +240,7 @@ func TestLossResetsThoseWhoMissSomething(t *testing.T) {
 	sink.Append([]*Event{eventAt(1, "a")})
 	late := subscribeTo(t, hub, StartLatest(), "a")
 	for _, reader := range []*Reader{upToDate, slow} {
-		<-reader.Wake()
+		<-woken(reader)
 		seqs, resets = takeAll(t, reader)
 		assert.Equal(t, []ResetReason{ResetRecreated}, resets)
 		assert.Equal(t, sequence(1, 1), seqs, "what the new log holds")
@@ -364,7 +376,7 @@ func TestFewAskTheLogAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		synctest.Wait()
-		_, err := hub.Subscribe(ctx, Subscription{Patterns: mustPatterns(t, "a")}, StartAfter(Cursor{Seq: 1, Time: 1}))
+		_, err := hub.Subscribe(ctx, Subscription{Patterns: mustPatterns(t, "a")}, StartAfter(Cursor{Seq: 1, Time: 1}), make(signal, 1))
 		require.ErrorIs(t, err, ErrLogUnavailable, "who goes while it waits is not in the way")
 		readers.Wait()
 		assert.Equal(t, int64(maxLookups), most.Load())
@@ -392,11 +404,11 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestSubscribeBeforeWarmAndAfterDrain(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(&keptLog{}, Settings{})
-	_, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest())
+	_, err := hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest(), make(signal, 1))
 	require.ErrorIs(t, err, ErrNotWarm)
 	(*hubSink)(hub).Warm()
 	hub.Drain()
-	_, err = hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest())
+	_, err = hub.Subscribe(t.Context(), Subscription{Patterns: mustPatterns(t, "a")}, StartLatest(), make(signal, 1))
 	require.ErrorIs(t, err, ErrDraining)
 	assert.True(t, hub.Draining())
 }

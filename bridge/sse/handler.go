@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -27,9 +28,10 @@ type Config struct {
 // Handler serves GET /v1/events. It may be used concurrently.
 type Handler struct {
 	config Config
+	loops  *loops
 }
 
-// NewHandler makes a handler.
+// NewHandler makes a handler. It must be shut down.
 func NewHandler(config Config) *Handler {
 	if config.Authorize == nil {
 		config.Authorize = func(*http.Request, *bridge.Subscription) (time.Time, error) {
@@ -48,7 +50,16 @@ func NewHandler(config Config) *Handler {
 	if config.Telemetry == nil {
 		config.Telemetry = telemetry.Off()
 	}
-	return &Handler{config: config}
+	h := &Handler{config: config}
+	h.loops = newLoops(&h.config)
+	return h
+}
+
+// Shutdown returns when every connection that was taken over has ended; when ctx ends it cuts those that have not. It
+// comes after [bridge.Hub.Drain], which asks them to end, and after the shutdown of the server, which does not know
+// them.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	return h.loops.shutdown(ctx)
 }
 
 // ServeHTTP answers with an event stream that ends when the caller goes, when it stalls, or when the hub ends it; or
@@ -85,13 +96,35 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.deny(w, r, step, accept, err)
 		return
 	}
-	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start)
+	h.open(w, r, step, accept, req, until)
+}
+
+// open opens a reader and serves it: on a connection that is taken over, or with this goroutine.
+func (h *Handler) open(
+	w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, req request, until time.Time,
+) {
+	woken := make(signal, 1)
+	waker := bridge.Waker(woken)
+	taken := h.loops.newConn(r, until)
+	if taken != nil {
+		waker = taken
+	}
+	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start, waker)
 	if err != nil {
 		h.postpone(w, r, step, accept, err)
 		return
 	}
-	defer reader.Close()
-	h.stream(w, r, reader, until, step)
+	if taken == nil {
+		defer reader.Close()
+		h.stream(w, r, reader, woken, until, step)
+		return
+	}
+	if err := h.loops.takeOver(taken, w, r, reader); err != nil {
+		reader.Close()
+		h.config.Logger.ErrorContext(r.Context(), "subscribe", "error", err)
+		return
+	}
+	step.Opened(reader.ID, string(reader.Source()))
 }
 
 // deny answers a request that Authorize has refused.

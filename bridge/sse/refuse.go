@@ -88,9 +88,18 @@ func reconnectFrame(place bridge.Cursor, reason bridge.EndReason) []byte {
 
 // writeHead sends the status and the header of an event stream.
 func writeHead(w http.ResponseWriter) {
-	header := w.Header()
+	setStreamHeader(w.Header())
+	w.WriteHeader(http.StatusOK)
+}
+
+func setStreamHeader(header http.Header) {
 	header.Set("Content-Type", bridge.MediaType)
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no") // nginx: pass events at once
-	w.WriteHeader(http.StatusOK)
+}
+
+// openFrames is how a stream begins.
+func openFrames(reader *bridge.Reader) []byte {
+	retry := bridge.AppendRetry(nil, retryAfter())
+	return bridge.AppendNotice(retry, reader.Place(), bridge.EventOpen, "reader", reader.ID)
 }

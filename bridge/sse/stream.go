@@ -18,10 +18,22 @@ const batchLimit = 64
 // logRetry is how long a stream waits before it asks again for events that the log could not give.
 const logRetry = time.Second
 
-// stream is one reader on one connection.
+// signal wakes the goroutine of a stream. It holds one token.
+type signal chan struct{}
+
+// Wake implements [bridge.Waker].
+func (s signal) Wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// stream is one reader on one connection, served by a goroutine.
 type stream struct {
 	hub    *bridge.Hub
 	reader *bridge.Reader
+	woken  signal
 	out    frameWriter
 	beat   *time.Timer
 	due    bool          // a heartbeat is
@@ -38,7 +50,7 @@ var errExpired = errors.New("the caller's identity has expired")
 // stream serves a reader until it ends; until is when its caller's identity does, if it is not zero. The step ends
 // with the first byte.
 func (h *Handler) stream(
-	w http.ResponseWriter, r *http.Request, reader *bridge.Reader, until time.Time, step *telemetry.Subscribe,
+	w http.ResponseWriter, r *http.Request, reader *bridge.Reader, woken signal, until time.Time, step *telemetry.Subscribe,
 ) {
 	ctx := r.Context()
 	if !until.IsZero() {
@@ -50,6 +62,7 @@ func (h *Handler) stream(
 	s := &stream{
 		hub:    h.config.Hub,
 		reader: reader,
+		woken:  woken,
 		out:    newResponseWriter(w, h.config.Stall, until),
 		mean:   h.config.Heartbeat,
 		beat:   time.NewTimer(jitter(h.config.Heartbeat)),
@@ -61,7 +74,7 @@ func (h *Handler) stream(
 	transport := transportOf(r)
 	s.telemetry.ReaderOpened(transport)
 	defer s.telemetry.ReaderClosed(transport)
-	err := s.open()
+	err := s.send(openFrames(reader))
 	if err == nil {
 		step.Opened(reader.ID, string(reader.Source()))
 		err = s.run(ctx)
@@ -74,24 +87,19 @@ func (h *Handler) stream(
 
 func transportOf(r *http.Request) string {
 	if r.ProtoMajor == 1 {
-		return "http1"
+		return transportHTTP1
 	}
 	return "h2"
 }
 
-// open writes the head of the stream.
-func (s *stream) open() error {
-	head := bridge.AppendRetry(nil, retryAfter())
-	head = bridge.AppendNotice(head, s.reader.Place(), bridge.EventOpen, "reader", s.reader.ID)
-	return s.send(head)
-}
+const transportHTTP1 = "http1"
 
 // run writes what is new for the reader until the caller goes, the connection takes nothing more, or the hub ends the
 // reader.
 func (s *stream) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		batch, err := s.reader.Take(ctx, batchLimit, s.events)
-		wake, retry := s.reader.Wake(), (<-chan time.Time)(nil)
+		wake, retry := s.woken, (<-chan time.Time)(nil)
 		switch {
 		case err != nil && ctx.Err() != nil: // what was taken all the same is delivered: the reader's place is behind it
 			return context.Cause(ctx)
@@ -145,19 +153,20 @@ func (s *stream) deliver(batch bridge.Batch) error {
 	return nil
 }
 
-// ready is a wake-up that is there at once.
-var ready = func() <-chan struct{} {
-	closed := make(chan struct{})
+// ready is a signal that is there at once.
+var ready = func() signal {
+	closed := make(signal)
 	close(closed)
 	return closed
 }()
 
 // wait returns when there may be something to take or a heartbeat is due. It sends the farewell of a stream that the
 // hub ends, which comes before all else.
-func (s *stream) wait(ctx context.Context, wake <-chan struct{}, retry <-chan time.Time) (ended bool, err error) {
-	select {
-	case reason := <-s.reader.Ended():
+func (s *stream) wait(ctx context.Context, wake signal, retry <-chan time.Time) (ended bool, err error) {
+	if reason := s.reader.Ended(); reason != "" {
 		return true, s.send(reconnectFrame(s.reader.Place(), reason))
+	}
+	select {
 	case <-s.beat.C:
 		s.due = true // after one more look, so that the heartbeat carries the newest place
 		return false, nil
@@ -168,8 +177,6 @@ func (s *stream) wait(ctx context.Context, wake <-chan struct{}, retry <-chan ti
 	case <-retry:
 	case <-s.beat.C:
 		s.due = true
-	case reason := <-s.reader.Ended():
-		return true, s.send(reconnectFrame(s.reader.Place(), reason))
 	case <-ctx.Done():
 		return true, context.Cause(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -17,13 +18,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/ssebridge/ssebridge/bridge"
 	"github.com/ssebridge/ssebridge/bridge/sse"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memoryLog is a log that a test fills and breaks. Time under synctest stands still while a real log waits for its
 // disk, so the streams of this package are tested on this one; the program's tests use the real one.
@@ -34,6 +32,7 @@ type memoryLog struct {
 	broken bool
 	reads  int
 	slow   time.Duration // a read takes
+	data   []byte        // of each event
 }
 
 func (l *memoryLog) Append(context.Context, *bridge.Event, string) (bridge.Pending, error) {
@@ -57,6 +56,9 @@ func (l *memoryLog) store(topic string) bridge.Cursor {
 	seq := uint64(len(l.events) + 1)
 	event := &bridge.Event{
 		Cursor: bridge.Cursor{Seq: seq, Time: int64(seq) * 10}, Topic: topic, Type: "test.v1.Event", Data: []byte(`{"a":1}`),
+	}
+	if l.data != nil {
+		event.Data = l.data
 	}
 	l.events = append(l.events, event)
 	l.sink.Append([]*bridge.Event{event})
@@ -115,7 +117,7 @@ func newBench(t *testing.T, settings bridge.Settings) *bench {
 	log := &memoryLog{}
 	hub := bridge.NewHub(log, settings)
 	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: sse.NewHandler(sse.Config{
+	server := &http.Server{Handler: newHandler(t, sse.Config{
 		Hub: hub,
 		Authorize: func(r *http.Request, _ *bridge.Subscription) (until time.Time, err error) {
 			if life, err := time.ParseDuration(r.Header.Get("Life")); err == nil {
@@ -138,6 +140,13 @@ func newBench(t *testing.T, settings bridge.Settings) *bench {
 		_ = server.Close()
 	})
 	return b
+}
+
+func newHandler(t *testing.T, config sse.Config) *sse.Handler {
+	t.Helper()
+	handler := sse.NewHandler(config)
+	t.Cleanup(func() { _ = handler.Shutdown(context.Background()) })
+	return handler
 }
 
 type pipeListener struct {
@@ -421,7 +430,7 @@ func TestResetKeepsTheIDUntilItIsTold(t *testing.T) {
 
 func TestRequestWithBody(t *testing.T) {
 	t.Parallel()
-	handler := sse.NewHandler(sse.Config{Hub: bridge.NewHub(&memoryLog{}, bridge.Settings{})})
+	handler := newHandler(t, sse.Config{Hub: bridge.NewHub(&memoryLog{}, bridge.Settings{})})
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", strings.NewReader("body")))
 	assert.Equal(t, http.StatusBadRequest, recorder.Code)
@@ -430,7 +439,7 @@ func TestRequestWithBody(t *testing.T) {
 
 func TestClosedByDefault(t *testing.T) {
 	t.Parallel()
-	handler := sse.NewHandler(sse.Config{Hub: bridge.NewHub(&memoryLog{}, bridge.Settings{})})
+	handler := newHandler(t, sse.Config{Hub: bridge.NewHub(&memoryLog{}, bridge.Settings{})})
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", nil))
 	assert.Equal(t, http.StatusForbidden, recorder.Code)
@@ -454,7 +463,7 @@ func TestDenied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			handler := sse.NewHandler(sse.Config{
+			handler := newHandler(t, sse.Config{
 				Hub:       bridge.NewHub(&memoryLog{}, bridge.Settings{}),
 				Authorize: func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, test.err },
 			})

@@ -41,6 +41,7 @@ type program struct {
 	log      *jetstream.Log
 	hub      *bridge.Hub
 	service  *publish.Service
+	streams  *sse.Handler
 	types    *schema.Registry
 
 	certificates          certificates
@@ -149,10 +150,11 @@ func (p *program) openLog(ctx context.Context, options options) (err error) {
 func (p *program) serve(options options) {
 	c := options.config
 	public := http.NewServeMux()
-	public.Handle("/v1/events", sse.NewHandler(sse.Config{
+	p.streams = sse.NewHandler(sse.Config{
 		Hub: p.hub, Authorize: p.access.reader, Logger: p.logger, Telemetry: p.observer.telemetry,
 		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent,
-	}))
+	})
+	public.Handle("/v1/events", p.streams)
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))
 		public.Handle("/", options.page(p.internalURL))
@@ -226,6 +228,9 @@ func (p *program) shutdown() {
 		})
 	}
 	group.Wait()
+	if err := p.streams.Shutdown(ctx); err != nil {
+		p.logger.Warn("streams were cut", "error", err)
+	}
 	p.close()
 	p.logger.Info("shut down")
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/ssebridge/ssebridge/bridge/sse"
 )
 
 const (
@@ -68,6 +70,7 @@ func (s *server) serve(handler http.Handler, logger *slog.Logger, failed chan<- 
 		Protocols:         &protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		WriteTimeout:      s.writeTimeout,
+		ConnContext:       sse.ConnContext,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// net/http would answer OPTIONS * by itself, past the handlers that set headers and refuse browsers.
