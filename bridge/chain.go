@@ -11,6 +11,7 @@ import (
 type ring struct {
 	events []*Event
 	head   int
+	state  bool // they are of a state topic: a newer one replaces those before it
 }
 
 func (r *ring) len() int                       { return len(r.events) - r.head }
@@ -38,6 +39,29 @@ func (r *ring) search(seq uint64) (int, bool) {
 	i := sort.Search(r.len(), func(i int) bool { return r.at(i).Cursor.Seq >= seq })
 	return i, i < r.len() && r.at(i).Cursor.Seq == seq
 }
+
+// from returns the index of the first event from i on that a reader of a state topic receives; the length where there is
+// none. That is the newest one which the subscription accepts: up to the horizon as long as there is one, then of all. It
+// looks only at the newest ones, whose types the subscription does not accept, and not at those that are left out.
+func (r *ring) from(i int, sub *Subscription, horizon uint64) int {
+	for i < r.len() {
+		end := r.len()
+		if !r.isAfter(i, horizon) && r.isAfter(end-1, horizon) {
+			end, _ = r.search(horizon + 1)
+		}
+		for k := end - 1; k >= i; k-- {
+			if sub.accepts(r.at(k)) {
+				return k
+			}
+		}
+		i = end
+	}
+	return i
+}
+
+// replaces reports whether an event of a state topic may stand for an older one of the same topic. What came behind the
+// horizon stands for nothing before it.
+func replaces(newer, older, horizon uint64) bool { return newer <= horizon || older > horizon }
 
 // node is one segment of the topics in the window. Its children stand in a list, the one with the newest event
 // first.
@@ -160,7 +184,16 @@ type span struct {
 	next  int
 }
 
-func (s span) event() *Event { return s.chain.at(s.next) }
+func (s *span) event() *Event { return s.chain.at(s.next) }
+
+// advance goes behind an event that was taken. It reports whether anything is left.
+func (s *span) advance(sub *Subscription, horizon uint64) bool {
+	s.next++
+	if s.chain.state {
+		s.next = s.chain.from(s.next, sub, horizon)
+	}
+	return s.next < s.chain.len()
+}
 
 // spanHeap orders spans by the sequence of their next event.
 type spanHeap []span //nolint:recvcheck // heap.Interface asks for both
@@ -175,21 +208,41 @@ func (h *spanHeap) Pop() any {
 	return last
 }
 
+// conflate moves the spans of state topics on to the first event that the reader receives, and removes those without.
+func conflate(spans []span, sub *Subscription, horizon uint64) []span {
+	kept := spans[:0]
+	for _, s := range spans {
+		if s.chain.state {
+			s.next = s.chain.from(s.next, sub, horizon)
+		}
+		if s.next < s.chain.len() {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+func anyState(spans []span) bool {
+	for i := range spans {
+		if spans[i].chain.state {
+			return true
+		}
+	}
+	return false
+}
+
 // merge appends the events of the spans to the batch, in log order, until it is full or they are exhausted.
 func merge(spans []span, sub *Subscription, batch *Batch) {
 	if len(spans) == 1 {
-		for s := spans[0]; s.next < s.chain.len(); s.next++ {
-			if !batch.take(s.event(), sub) {
-				return
-			}
+		s := spans[0]
+		for batch.take(s.event(), sub) && s.advance(sub, batch.horizon) {
 		}
 		return
 	}
 	h := spanHeap(spans)
 	heap.Init(&h)
 	for len(h) > 0 && batch.take(h[0].event(), sub) {
-		h[0].next++
-		if h[0].next < h[0].chain.len() {
+		if h[0].advance(sub, batch.horizon) {
 			heap.Fix(&h, 0)
 		} else {
 			heap.Pop(&h)

@@ -9,7 +9,8 @@
 // A [Reader] (reader.go) is a [Subscription] and a place in the log, with no queue: when it is woken, it takes what
 // lies between its place and the end of the window. New, slow and resuming readers are therefore the same thing. What
 // is older than the window is read from the log in pages that all readers share (history.go). A reader never skips:
-// where something it asked for is no longer kept, it is told so by a reset.
+// where something it asked for is no longer kept, it is told so by a reset. The exception are state topics ([Settings]),
+// of which a reader that is behind is not sent what a newer event replaces.
 //
 // The way is visible by [telemetry.Telemetry], the one package of this module that the core imports: the hub describes
 // each delivery of an event once, never per reader.

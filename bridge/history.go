@@ -12,7 +12,8 @@ import (
 type history struct {
 	log      Log
 	maxBytes int
-	reads    chan struct{} // holds a token for each read of the log under way
+	isState  func(topic string) bool // as Settings.State
+	reads    chan struct{}           // holds a token for each read of the log under way
 
 	mu         sync.Mutex
 	pages      []*historyPage // the least recently used first
@@ -26,15 +27,23 @@ type historyPage struct {
 
 	after uint64
 	bytes int
+	// newer has, for each event of a state topic, the index of the next one of its topic, or 0 where the page has no
+	// other; for each event of another topic notState. It is empty where the page has no state topic.
+	newer []int
 }
+
+const notState = -1
+
+// isState reports whether the event with an index is one of a state topic.
+func (p *historyPage) isState(i int) bool { return len(p.newer) > 0 && p.newer[i] != notState }
 
 // covers reports whether the page has stored events behind a sequence and misses none between.
 func (p *historyPage) covers(after uint64) bool {
 	return p.after <= after && after < p.Last.Seq
 }
 
-func newHistory(log Log, maxBytes, maxReads int) *history {
-	return &history{log: log, maxBytes: maxBytes, reads: make(chan struct{}, maxReads)}
+func newHistory(log Log, maxBytes, maxReads int, isState func(topic string) bool) *history {
+	return &history{log: log, maxBytes: maxBytes, isState: isState, reads: make(chan struct{}, maxReads)}
 }
 
 // pageSpan is how many sequences a page covers. Pages begin at its multiples, so that readers at any place share them.
@@ -81,8 +90,31 @@ func (h *history) read(ctx context.Context, after, through uint64) (*historyPage
 	for _, event := range read.Events {
 		page.bytes += event.size()
 	}
+	page.newer = h.newerIn(read.Events)
+	page.bytes += 8 * len(page.newer)
 	h.keep(page, generation)
 	return page, nil
+}
+
+// newerIn makes historyPage.newer.
+func (h *history) newerIn(events []*Event) []int {
+	newer := make([]int, len(events))
+	next, states := map[string]int{}, false // next: the oldest event seen of each topic
+	for i, event := range slices.Backward(events) {
+		k, seen := next[event.Topic]
+		if !seen && !h.isState(event.Topic) {
+			k = notState
+		}
+		newer[i] = k
+		if k != notState {
+			k, states = i, true
+		}
+		next[event.Topic] = k
+	}
+	if !states {
+		return nil
+	}
+	return newer
 }
 
 // cached returns a page that covers what follows a sequence, or nil; cut tells that the page which begins at the

@@ -17,6 +17,11 @@ type Settings struct {
 	HistoryBytes int // bound of the pages of older events held for readers that are far behind. Defaults to 16 MiB.
 	HistoryReads int // reads of the log at once for such readers. Defaults to 2.
 
+	// State tells state topics, of whose events only the newest counts: a reader that is behind is not sent those that
+	// a newer one of the same topic replaces (see [Reader.Take]). It must always say the same of a topic, and may be
+	// called concurrently. Defaults to none.
+	State func(topic string) bool
+
 	Telemetry *telemetry.Telemetry // defaults to none
 }
 
@@ -25,6 +30,9 @@ func (s Settings) withDefaults() Settings {
 	setDefault(&s.WindowBytes, 64<<20)
 	setDefault(&s.HistoryBytes, 16<<20)
 	setDefault(&s.HistoryReads, 2)
+	if s.State == nil {
+		s.State = func(string) bool { return false }
+	}
 	if s.Telemetry == nil {
 		s.Telemetry = telemetry.Off()
 	}
@@ -85,8 +93,8 @@ func NewHub(log Log, settings Settings) *Hub {
 		log:       log,
 		settings:  settings,
 		telemetry: settings.Telemetry,
-		window:    newWindow(settings.WindowEvents, settings.WindowBytes, Cursor{}),
-		history:   newHistory(log, settings.HistoryBytes, settings.HistoryReads),
+		window:    newWindow(settings.WindowEvents, settings.WindowBytes, settings.State, Cursor{}),
+		history:   newHistory(log, settings.HistoryBytes, settings.HistoryReads, settings.State),
 		lookups:   make(chan struct{}, maxLookups),
 		readers:   map[string]*Reader{},
 	}

@@ -25,10 +25,11 @@ type Reader struct {
 	waker Waker
 	end   atomic.Pointer[EndReason] // why the hub ends the reader; nil: it does not
 
-	place  Cursor
-	seen   uint64 // the newest loss that the reader knows of
-	reset  *reset // to be told by the next Take
-	source Source
+	place   Cursor
+	horizon uint64 // sequence of the window's end when the reader had last reached the horizon of before
+	seen    uint64 // the newest loss that the reader knows of
+	reset   *reset // to be told by the next Take
+	source  Source
 }
 
 // Source is what a reader is served from at first.
@@ -61,8 +62,9 @@ type Batch struct {
 	Place  Cursor   // the place reached behind these events
 	More   bool     // there may be more at once: do not wait
 
-	limit int // of Events
-	bytes int // of their data
+	limit   int    // of Events
+	bytes   int    // of their data
+	horizon uint64 // as the reader's
 }
 
 // take adds an event if the subscription accepts its type. It returns false when there is no room for it; there is
@@ -107,6 +109,12 @@ func (r *Reader) Close() { r.hub.leave(r) }
 // Take returns what is new for the reader, at most limit events and little more than 64 KiB of data, and moves its
 // place behind them. It waits for the log where the reader's place is older than the window, for nothing else. A batch
 // without events of which there is no More means that the reader has everything. The events are appended to dst[:0].
+//
+// Of a state topic ([Settings]) events are left out that are replaced: a newer event of the same topic, whose type the
+// subscription accepts too, is in the window, or in the same page of the log. A reader that is behind at first receives
+// what was the newest when it began to be; when it has come so far, what is the newest then; and so on, so that one
+// which never catches up with its other topics receives state topics all the same.
+//
 // The error wraps ErrLogUnavailable, and the reader may try again later.
 func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, error) {
 	batch, ok := r.Poll(limit, dst)
@@ -122,8 +130,10 @@ func (r *Reader) Poll(limit int, dst []*Event) (Batch, bool) {
 		return r.tell(*r.reset), true
 	}
 	for {
-		batch := Batch{Events: dst[:0], limit: limit}
-		switch r.hub.window.after(r.place, r.seen, &r.sub, &batch) {
+		batch := Batch{Events: dst[:0], limit: limit, horizon: r.horizon}
+		position := r.hub.window.after(r.place, r.seen, &r.sub, &batch)
+		r.horizon = batch.horizon
+		switch position {
 		case unsure:
 			loss := r.hub.window.lastLoss()
 			reason := loss.since(r.seen, r.place)
@@ -140,13 +150,14 @@ func (r *Reader) Poll(limit int, dst []*Event) (Batch, bool) {
 	}
 }
 
-// Rewind moves the reader back to a place inside the batch that it took last: the events behind it come again.
+// Rewind moves the reader back to a place inside the batch that it took last: the events behind it come again, but for
+// those of state topics that were replaced meanwhile.
 func (r *Reader) Rewind(place Cursor) { r.place = place }
 
 func (r *Reader) tell(told reset) Batch {
 	r.hub.telemetry.Reset(string(told.reason))
 	r.reset = nil
-	r.place = told.place
+	r.place, r.horizon = told.place, 0
 	return Batch{Reset: told.reason, Place: told.place, More: true}
 }
 
@@ -171,11 +182,11 @@ func (r *Reader) takeOld(ctx context.Context, batch Batch) (Batch, error) {
 	}
 	before := r.place
 	reached := page.Last
-	for _, event := range page.Events {
+	for i, event := range page.Events {
 		if event.Cursor.Seq <= r.place.Seq {
 			continue
 		}
-		if r.sub.reads(event.Topic) && !batch.take(event, &r.sub) {
+		if r.sub.reads(event.Topic) && !r.replaced(page, i) && !batch.take(event, &r.sub) {
 			reached = r.place
 			break
 		}
@@ -193,6 +204,24 @@ func (r *Reader) takeOld(ctx context.Context, batch Batch) (Batch, error) {
 	}
 	batch.Place = r.place
 	return batch, nil
+}
+
+// replaced reports whether an event of a page is replaced by a newer one that the reader receives in its place.
+func (r *Reader) replaced(page *historyPage, i int) bool {
+	event := page.Events[i]
+	if !page.isState(i) {
+		return false
+	}
+	for k := page.newer[i]; k > 0; k = page.newer[k] {
+		newer := page.Events[k]
+		if !replaces(newer.Cursor.Seq, event.Cursor.Seq, r.horizon) {
+			return false // nor does any that is newer still
+		}
+		if r.sub.accepts(newer) {
+			return true
+		}
+	}
+	return r.hub.window.replaced(event, &r.sub, r.horizon)
 }
 
 // oldestIn returns the place before the oldest event that the log still kept when the page was read.

@@ -391,7 +391,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		event.Data = make([]byte, 1000)
 	}
 	log := &keptLog{kept: events, firstKept: 1}
-	h := newHistory(log, 3<<20, 1)
+	h := newHistory(log, 3<<20, 1, noState)
 	for after := uint64(0); after < 4900; {
 		page, err := h.page(t.Context(), after, 4900)
 		require.NoError(t, err)

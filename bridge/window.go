@@ -14,6 +14,7 @@ import (
 // behind a place costs what is found, whatever the number of topics. One goroutine appends, any number select.
 type window struct {
 	maxEvents, maxBytes int
+	isState             func(topic string) bool // as Settings.State
 
 	mu     sync.RWMutex
 	events ring // ascending by sequence
@@ -26,8 +27,8 @@ type window struct {
 	own    *node            // of the reserved, which no wildcard leads to that comes first
 }
 
-func newWindow(maxEvents, maxBytes int, base Cursor) *window {
-	w := &window{maxEvents: maxEvents, maxBytes: maxBytes}
+func newWindow(maxEvents, maxBytes int, isState func(topic string) bool, base Cursor) *window {
+	w := &window{maxEvents: maxEvents, maxBytes: maxBytes, isState: isState}
 	w.begin(base)
 	return w
 }
@@ -122,6 +123,7 @@ func (w *window) node(topic string) *node {
 		w.bytes += made
 		n = child
 	}
+	n.chain.state = w.isState(topic)
 	w.topics[topic] = n
 	return n
 }
@@ -195,16 +197,21 @@ func (w *window) since(t time.Time) (place Cursor, ok bool) {
 }
 
 // after appends to the batch the events behind place that the subscription matches, in log order, until it is full,
-// and sets the place reached: the window's end where nothing more matches. Where it returns another position than
-// inside it appends nothing: behind, where the window does not reach back to the place, and unsure, where there was
-// a loss since the one numbered seen.
+// and sets the place reached: the window's end where nothing more matches. Of a state topic it leaves out the events
+// that a newer one replaces, which is in the window and also matches. Where it returns another position than inside it
+// appends nothing: behind, where the window does not reach back to the place, and unsure, where there was a loss since
+// the one numbered seen. It moves the batch's horizon on when the place has reached it.
 func (w *window) after(place Cursor, seen uint64, sub *Subscription, batch *Batch) position {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	batch.Place = place
-	switch {
-	case w.loss.number != seen:
+	if w.loss.number != seen {
 		return unsure
+	}
+	if place.Seq >= batch.horizon {
+		batch.horizon = w.end.Seq
+	}
+	switch {
 	case place.Seq < w.base.Seq:
 		return behind
 	case place.Seq >= w.end.Seq: // ahead of this replica's tail: it waits
@@ -222,11 +229,28 @@ func (w *window) after(place Cursor, seen uint64, sub *Subscription, batch *Batc
 	if len(sub.Patterns) > 1 {
 		spans = distinct(spans)
 	}
+	if anyState(spans) {
+		spans = conflate(spans, sub, batch.horizon)
+	}
 	merge(spans, sub, batch)
 	if batch.Place = w.end; batch.More {
 		batch.Place = batch.Events[len(batch.Events)-1].Cursor
 	}
 	return inside
+}
+
+// replaced reports whether an event of a state topic, older than the window, is replaced by one in the window that the
+// subscription accepts.
+func (w *window) replaced(event *Event, sub *Subscription, horizon uint64) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	n := w.topics[event.Topic]
+	if n == nil {
+		return false
+	}
+	i, _ := n.chain.search(event.Cursor.Seq + 1)
+	i = n.chain.from(i, sub, horizon)
+	return i < n.chain.len() && replaces(n.chain.at(i).Cursor.Seq, event.Cursor.Seq, horizon)
 }
 
 // distinct removes the chains that several patterns led to.

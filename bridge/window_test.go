@@ -3,6 +3,7 @@ package bridge
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,12 +50,35 @@ func randomPattern(random *rand.Rand) string {
 	return strings.Join(segments, "/")
 }
 
+func noState(string) bool { return false }
+
+// someState makes about a third of the random topics state topics.
+func someState(topic string) bool { return strings.HasSuffix(topic, "a") }
+
+// scan is what after promises, event by event: what matches behind a place, and is not replaced.
+func scan(kept []*Event, place, horizon uint64, sub *Subscription) (want []*Event, replaced int) {
+	for i, event := range kept {
+		if event.Cursor.Seq <= place || !matches(sub, event) {
+			continue
+		}
+		if someState(event.Topic) && slices.ContainsFunc(kept[i+1:], func(newer *Event) bool {
+			return newer.Topic == event.Topic && matches(sub, newer) && (newer.Cursor.Seq <= horizon || event.Cursor.Seq > horizon)
+		}) {
+			replaced++
+			continue
+		}
+		want = append(want, event)
+	}
+	return want, replaced
+}
+
 // TestWindowAfterAgainstScan compares what the chains give with a scan of the events, while the window moves on.
 func TestWindowAfterAgainstScan(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
-	w := newWindow(200, 1<<30, Cursor{Seq: 10, Time: 10})
+	w := newWindow(200, 1<<30, someState, Cursor{Seq: 10, Time: 10})
 	var kept []*Event
+	replaced := 0
 	seq := uint64(10)
 	for range 300 {
 		var batch []*Event
@@ -77,14 +101,15 @@ func TestWindowAfterAgainstScan(t *testing.T) {
 			}
 			place := Cursor{Seq: base.Seq + uint64(random.IntN(int(end.Seq-base.Seq)+1))}
 			limit := 1 + random.IntN(50)
-			var want []*Event
-			for _, event := range kept {
-				if event.Cursor.Seq > place.Seq && matches(sub, event) {
-					want = append(want, event)
-				}
+			batch := Batch{limit: limit, horizon: base.Seq + uint64(random.IntN(int(end.Seq-base.Seq)+1))}
+			horizon := batch.horizon
+			if horizon <= place.Seq {
+				horizon = end.Seq
 			}
-			batch := Batch{limit: limit}
+			want, left := scan(kept, place.Seq, horizon, sub)
+			replaced += left
 			require.Equal(t, inside, w.after(place, 0, sub, &batch))
+			require.Equal(t, horizon, batch.horizon)
 			require.Equal(t, want[:min(limit, len(want))], batch.Events)
 			if len(want) <= limit {
 				assert.Equal(t, end.Seq, max(batch.Place.Seq, place.Seq))
@@ -95,6 +120,7 @@ func TestWindowAfterAgainstScan(t *testing.T) {
 		}
 	}
 	assert.Len(t, w.topics, countNodes(w.root)+countNodes(w.own), "a topic per node with events")
+	assert.Greater(t, replaced, 1000)
 }
 
 func countNodes(n *node) int {
@@ -110,7 +136,7 @@ func countNodes(n *node) int {
 
 func TestWindowForgetsUnusedTopics(t *testing.T) {
 	t.Parallel()
-	w := newWindow(2, 1<<30, Cursor{Time: 1})
+	w := newWindow(2, 1<<30, noState, Cursor{Time: 1})
 	for i := range 100 {
 		w.append([]*Event{{Cursor: Cursor{Seq: uint64(i + 1), Time: int64(i + 2)}, Topic: fmt.Sprintf("a/%d/b", i)}})
 	}
@@ -121,7 +147,7 @@ func TestWindowForgetsUnusedTopics(t *testing.T) {
 
 func TestWindowBoundsBytes(t *testing.T) {
 	t.Parallel()
-	w := newWindow(1000, 100_000, Cursor{Time: 1})
+	w := newWindow(1000, 100_000, noState, Cursor{Time: 1})
 	for i := range 100 {
 		w.append([]*Event{{Cursor: Cursor{Seq: uint64(i + 1)}, Topic: "a", Data: make([]byte, 5000)}})
 		assert.LessOrEqual(t, w.bytes, 100_000)
@@ -132,7 +158,7 @@ func TestWindowBoundsBytes(t *testing.T) {
 func TestWindowHolds(t *testing.T) {
 	t.Parallel()
 	base := Cursor{Seq: 10, Time: 100}
-	w := newWindow(10, 1<<20, base)
+	w := newWindow(10, 1<<20, noState, base)
 	assert.True(t, w.holds(base))
 	w.append([]*Event{{Cursor: Cursor{Seq: 11, Time: 110}, Topic: "a"}, {Cursor: Cursor{Seq: 13, Time: 130}, Topic: "a"}})
 	for place, want := range map[Cursor]bool{
@@ -158,7 +184,7 @@ func TestWindowHolds(t *testing.T) {
 // TestWindowCountsTopics: what topics cost beside their events is bounded too, and given back.
 func TestWindowCountsTopics(t *testing.T) {
 	t.Parallel()
-	w := newWindow(1<<20, 1<<20, Cursor{Time: 1})
+	w := newWindow(1<<20, 1<<20, noState, Cursor{Time: 1})
 	seq := uint64(0)
 	store := func(topic string) {
 		seq++
@@ -176,7 +202,7 @@ func TestWindowCountsTopics(t *testing.T) {
 }
 
 func BenchmarkWindowAppend(b *testing.B) {
-	w := newWindow(65_536, 1<<30, Cursor{})
+	w := newWindow(65_536, 1<<30, noState, Cursor{})
 	topics := make([]string, 10_000)
 	for i := range topics {
 		topics[i] = fmt.Sprintf("shops/%d/orders/%d", i%100, i)
@@ -193,7 +219,7 @@ func BenchmarkWindowAppend(b *testing.B) {
 
 // BenchmarkWindowAfter measures what a reader that has everything pays for one new event, by what it reads.
 func BenchmarkWindowAfter(b *testing.B) {
-	w := newWindow(65_536, 1<<30, Cursor{})
+	w := newWindow(65_536, 1<<30, noState, Cursor{})
 	for seq := uint64(1); seq <= 65_536; seq++ {
 		w.append([]*Event{{Cursor: Cursor{Seq: seq}, Topic: fmt.Sprintf("shops/%d/orders/%d", seq%100, seq%10_000)}})
 	}
@@ -206,6 +232,31 @@ func BenchmarkWindowAfter(b *testing.B) {
 			for b.Loop() {
 				batch := Batch{Events: dst[:0], limit: 16}
 				w.after(Cursor{Seq: last.Cursor.Seq - 1}, 0, sub, &batch)
+				if len(batch.Events) != 1 {
+					b.Fatal(len(batch.Events))
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkWindowAfterState measures what a reader pays that resumes from the oldest of 65,536 events of one state topic:
+// no more than for one new event.
+func BenchmarkWindowAfterState(b *testing.B) {
+	w := newWindow(65_536, 1<<30, func(topic string) bool { return topic == "price" }, Cursor{})
+	for seq := uint64(1); seq <= 65_536; seq++ {
+		w.append([]*Event{{Cursor: Cursor{Seq: seq}, Topic: "price", Type: "shop.v1.Price"}})
+	}
+	for name, sub := range map[string]*Subscription{
+		"every type": {Patterns: mustPatterns(b, "price")},
+		"its type":   {Patterns: mustPatterns(b, "price"), Types: []TypeFilter{"shop.v1.Price"}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			dst := make([]*Event, 0, 16)
+			b.ReportAllocs()
+			for b.Loop() {
+				batch := Batch{Events: dst[:0], limit: 16}
+				w.after(Cursor{Seq: 1}, 0, sub, &batch)
 				if len(batch.Events) != 1 {
 					b.Fatal(len(batch.Events))
 				}

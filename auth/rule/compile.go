@@ -72,7 +72,7 @@ func (c *compiler) refuse(field, message string) {
 }
 
 func (c *compiler) declaration(in Declaration) *declaration {
-	d := &declaration{text: in.Pattern, source: in.Source}
+	d := &declaration{text: in.Pattern, source: in.Source, state: in.State}
 	var err error
 	if d.pattern, d.captures, err = parsePattern(in.Pattern); err != nil {
 		c.refuse(FieldPattern, err.Error())

@@ -26,6 +26,9 @@ type Declaration struct {
 
 	// Publish and Subscribe are CEL expressions of type bool: who may publish and subscribe. Empty: nobody.
 	Publish, Subscribe string
+
+	// State says that only the newest event of each topic counts. It changes nothing of what anybody may do.
+	State bool
 }
 
 // declaration is a Declaration that was found right.
@@ -36,6 +39,7 @@ type declaration struct {
 	captures  []capture
 	types     []bridge.TypeFilter
 	source    string
+	state     bool
 	publish   rule
 	subscribe rule
 }

@@ -95,6 +95,13 @@ func (s *Set) Declared(topic string) string {
 	return ""
 }
 
+// State reports whether the declaration that governs a topic says that only its newest event counts. The topic has
+// passed [bridge.ValidateTopic].
+func (s *Set) State(topic string) bool {
+	d := s.governing(topic)
+	return d != nil && d.state
+}
+
 // governing returns the first declaration that matches a topic, nil where none does.
 func (s *Set) governing(topic string) *declaration {
 	if s.open {

@@ -71,7 +71,9 @@ func checkAccess(c *config.Config) error {
 func declarations(topics []config.Topic) []rule.Declaration {
 	declared := make([]rule.Declaration, len(topics))
 	for i, t := range topics {
-		declared[i] = rule.Declaration{Pattern: t.Pattern, Types: t.Types, Source: t.Source, Publish: t.Publish, Subscribe: t.Subscribe}
+		declared[i] = rule.Declaration{
+			Pattern: t.Pattern, Types: t.Types, Source: t.Source, Publish: t.Publish, Subscribe: t.Subscribe, State: t.State,
+		}
 	}
 	return declared
 }

@@ -85,6 +85,7 @@ func start(ctx context.Context, options options, logger *slog.Logger) (_ *progra
 	p.hub = bridge.NewHub(p.log, bridge.Settings{
 		WindowEvents: options.config.Window.Events, WindowBytes: int(options.config.Window.Bytes),
 		HistoryBytes: int(options.config.History.Bytes), HistoryReads: options.config.History.Reads,
+		State:     p.access.rules.State,
 		Telemetry: p.observer.telemetry,
 	})
 	p.serve(options)

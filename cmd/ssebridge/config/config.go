@@ -122,6 +122,7 @@ type Topic struct {
 	Source    string   `yaml:"source"`    // CloudEvents source; that of Events if empty
 	Publish   string   `yaml:"publish"`   // CEL rule; nobody if empty
 	Subscribe string   `yaml:"subscribe"` // CEL rule; nobody if empty
+	State     bool     `yaml:"state"`     // a reader that is behind needs only the newest event of each topic
 }
 
 // Default returns what holds where nothing is configured.
