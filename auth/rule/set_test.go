@@ -311,6 +311,28 @@ func TestOpen(t *testing.T) {
 	}
 	assert.False(t, set.Subscribe(nil, bridge.Pattern{}))
 	assert.Equal(t, "**", set.Declared("a"))
+	assert.False(t, set.State("a"))
+}
+
+// TestState: the first declaration that matches says, whether anybody may do anything or not.
+// It is asked for each topic that comes into the window, so it costs little: AllocsPerRun bears no parallel test.
+func TestState(t *testing.T) {
+	set := compile(t,
+		rule.Declaration{Pattern: "prices/{shop}/history"},
+		rule.Declaration{Pattern: "prices/{shop}/{rest=**}", State: true},
+		rule.Declaration{Pattern: "$bridge/{x}", State: true},
+		rule.Declaration{Pattern: "*/now", State: true},
+		rule.Declaration{Pattern: "orders/**", Publish: "true", Subscribe: "true"},
+	)
+	for topic, want := range map[string]bool{
+		"prices/7": true, "prices/7/eur": true, "prices/7/eur/net": true, "prices/7/history": false, "prices/7/history/1": true,
+		"prices": false, "Prices/7": false, "$bridge/x": true, "$bridge/x/y": false, "$x/now": false, "x/now": true,
+		"orders/now": true, "orders/1": false, "orders": false, "unknown": false,
+	} {
+		assert.Equal(t, want, set.State(topic), topic)
+	}
+	topic := "prices/7/eur"
+	assert.Zero(t, testing.AllocsPerRun(100, func() { set.State(topic) }))
 }
 
 // TestConcurrentUse: answers do not mix. Run it with -race.

@@ -53,6 +53,7 @@ topics:
       auth.claims.shops
   - pattern: public/**
     subscribe: "true"
+    state: true
 `))
 	require.NoError(t, err)
 	want := Default()
@@ -69,7 +70,7 @@ topics:
 	}}
 	want.Topics = []Topic{
 		{Pattern: "shops/{shop}", Subscribe: "topic.shop in auth.claims.shops"},
-		{Pattern: "public/**", Subscribe: "true"},
+		{Pattern: "public/**", Subscribe: "true", State: true},
 	}
 	assert.Equal(t, want, values(c))
 }
