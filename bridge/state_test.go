@@ -144,33 +144,56 @@ func TestStateTopicOfARecreatedLog(t *testing.T) {
 }
 
 // TestAlwaysBehindReceivesState: a reader that other topics keep behind for ever is not cut off from a state topic that
-// changes all the time, in the window and behind it.
+// changes all the time. When it has got to its horizon it knows the newest event before that.
 func TestAlwaysBehindReceivesState(t *testing.T) {
 	t.Parallel()
-	for name, window := range map[string]int{"window": 1000, "log": 50} {
-		events := numberedEvents(300, "busy")
-		log, hub := keepState(t, window, stateTopic, events...)
+	for _, test := range []struct {
+		name                   string
+		window, backlog, every int // every: events from one price to the next
+		least, most            int // prices that are received
+	}{
+		{"in the window", 2000, 300, 10, 50, 80},
+		{"in the log, many in a page", 50, 300, 10, 30, 150},
+		{"in the log, one in a page", 300, 1000, 290, 10, 60},
+	} {
+		log, hub := keepState(t, test.window, stateTopic, numberedEvents(test.backlog, "busy")...)
 		reader := subscribeTo(t, hub, StartAfter(Cursor{Seq: 1, Time: 10}), "**")
-		var prices []uint64
-		for seq := uint64(300); seq < 10_000; {
-			for i := range 10 {
+		var published, received []uint64
+		newest := func(list []uint64, last uint64) (seq uint64) {
+			for _, price := range list {
+				if price <= last {
+					seq = price
+				}
+			}
+			return seq
+		}
+		for seq := uint64(test.backlog); seq < 20_000; {
+			for range 10 {
 				seq++
-				event := eventAt(seq, []string{"price", "busy"}[min(i, 1)])
+				topic := "busy"
+				if seq%uint64(test.every) == 0 {
+					topic = "price"
+					published = append(published, seq)
+				}
+				event := eventAt(seq, topic)
 				log.kept = append(log.kept, event)
 				(*hubSink)(hub).Append([]*Event{event})
 			}
+			horizon := reader.horizon
 			batch, err := reader.Take(t.Context(), 9, nil)
 			require.NoError(t, err)
 			require.Greater(t, hub.window.end.Seq, reader.Place().Seq+100, "it is behind")
+			if reader.horizon != horizon {
+				assert.Equal(t, newest(published, horizon), newest(received, horizon), test.name)
+			}
 			for _, event := range batch.Events {
 				if event.Topic == "price" {
-					prices = append(prices, event.Cursor.Seq)
+					received = append(received, event.Cursor.Seq)
 				}
 			}
 		}
-		assert.Greater(t, len(prices), 15, name)
-		assert.Less(t, len(prices), 500, name)
-		assert.Greater(t, prices[len(prices)-1], uint64(8000), name)
+		assert.GreaterOrEqual(t, len(received), test.least, test.name)
+		assert.LessOrEqual(t, len(received), test.most, test.name)
 	}
 }
 
