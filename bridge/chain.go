@@ -3,6 +3,7 @@ package bridge
 import (
 	"container/heap"
 	"iter"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -42,7 +43,7 @@ func (r *ring) search(seq uint64) (int, bool) {
 
 // from returns the index of the first event from i on that a reader of a state topic receives; the length where there is
 // none. That is the newest one which the subscription accepts: up to the horizon as long as there is one, then of all. It
-// looks only at the newest ones, whose types the subscription does not accept, and not at those that are left out.
+// is looked for from the end, so those that it replaces cost nothing.
 func (r *ring) from(i int, sub *Subscription, horizon uint64) int {
 	for i < r.len() {
 		end := r.len()
@@ -239,7 +240,7 @@ func merge(spans []span, sub *Subscription, batch *Batch) {
 		}
 		return
 	}
-	h := spanHeap(spans)
+	h := slices.Clone(spanHeap(spans)) // on the heap: so the one span of most readers need not be
 	heap.Init(&h)
 	for len(h) > 0 && batch.take(h[0].event(), sub) {
 		if h[0].advance(sub, batch.horizon) {

@@ -264,3 +264,19 @@ func BenchmarkWindowAfterState(b *testing.B) {
 		})
 	}
 }
+
+// TestWindowAfterAllocatesNothing, for the most common reader, which has one topic. AllocsPerRun bears no parallel test.
+func TestWindowAfterAllocatesNothing(t *testing.T) {
+	w := newWindow(100, 1<<30, someState, Cursor{})
+	for seq := uint64(1); seq <= 100; seq++ {
+		w.append([]*Event{{Cursor: Cursor{Seq: seq}, Topic: []string{"a", "b"}[seq%2]}})
+	}
+	dst := make([]*Event, 0, 64)
+	for _, topic := range []string{"a", "b"} {
+		sub := &Subscription{Patterns: mustPatterns(t, topic)}
+		assert.Zero(t, testing.AllocsPerRun(100, func() {
+			batch := Batch{Events: dst[:0], limit: 64}
+			w.after(Cursor{Seq: 1}, 0, sub, &batch)
+		}), topic)
+	}
+}
