@@ -69,3 +69,10 @@ const (
 	EndUnavailable EndReason = "unavailable" // the log cannot be reached, or the window is not warm yet
 	EndRequested   EndReason = "requested"   // somebody who may do so asked for it
 )
+
+// Why streams are not even opened, but asked to reconnect.
+const (
+	EndOverload       EndReason = "overload"        // this replica has as many streams as it may have
+	EndPrincipalLimit EndReason = "principal_limit" // the caller's identity has
+	EndAddressLimit   EndReason = "address_limit"   // the caller's address has
+)

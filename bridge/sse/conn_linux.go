@@ -28,6 +28,7 @@ type conn struct {
 	due    time.Time       // when the loop looks at it next
 
 	answer atomic.Pointer[answer] // of the log, for which the reader waits
+	place  admission              // among all streams
 
 	fd, slot, timer int32
 	unsent          int32 // bytes in the send buffer when it was last looked at
@@ -68,6 +69,7 @@ func (c *conn) release() {
 	c.state = stateClosed
 	c.reader.Close()
 	_ = unix.Close(int(c.fd)) // nothing can be done about it
+	c.loop.loops.admissions.release(c.place)
 	c.loop.loops.config.Telemetry.ReaderClosed(transportHTTP1)
 	c.loop.loops.open.Add(-1)
 }

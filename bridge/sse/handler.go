@@ -14,9 +14,10 @@ import (
 // Config is what a Handler needs. The zero value of an optional field stands for its default.
 type Config struct {
 	Hub *bridge.Hub
-	// Authorize says until when a request may read what it asks for; the zero time is without end. The error is
-	// a *Refusal. Nil refuses everything.
-	Authorize func(*http.Request, *bridge.Subscription) (until time.Time, err error)
+	// Authorize says who asks, and until when that may read what it asks for. The error is a *Refusal. Nil refuses
+	// everything.
+	Authorize func(*http.Request, *bridge.Subscription) (Grant, error)
+	Limits    Limits // of open streams; defaults to none
 	Logger    *slog.Logger
 	Heartbeat time.Duration // mean time between heartbeats of a silent stream. Defaults to 15 s.
 	Stall     time.Duration // a reader that takes no byte for so long is closed. Defaults to 60 s.
@@ -25,17 +26,24 @@ type Config struct {
 	Telemetry   *telemetry.Telemetry // defaults to none
 }
 
+// Grant is what a caller is allowed.
+type Grant struct {
+	Until     time.Time // when its stream ends, because its identity does; zero: it does not
+	Principal string    // who it is, among all whom any issuer knows; empty: anonymous
+}
+
 // Handler serves GET /v1/events. It may be used concurrently.
 type Handler struct {
-	config Config
-	loops  *loops
+	config     Config
+	admissions *admissions
+	loops      *loops
 }
 
 // NewHandler makes a handler. It must be shut down.
 func NewHandler(config Config) *Handler {
 	if config.Authorize == nil {
-		config.Authorize = func(*http.Request, *bridge.Subscription) (time.Time, error) {
-			return time.Time{}, &Refusal{Status: http.StatusForbidden, Detail: "nobody may read anything here"}
+		config.Authorize = func(*http.Request, *bridge.Subscription) (Grant, error) {
+			return Grant{}, &Refusal{Status: http.StatusForbidden, Detail: "nobody may read anything here"}
 		}
 	}
 	if config.Logger == nil {
@@ -50,8 +58,8 @@ func NewHandler(config Config) *Handler {
 	if config.Telemetry == nil {
 		config.Telemetry = telemetry.Off()
 	}
-	h := &Handler{config: config}
-	h.loops = newLoops(&h.config)
+	h := &Handler{config: config, admissions: newAdmissions(config.Limits)}
+	h.loops = newLoops(&h.config, h.admissions)
 	return h
 }
 
@@ -91,40 +99,69 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		req.sub.Format = bridge.FormatTraced
 	}
 	step.Asked(len(req.sub.Patterns), req.sub.Format.String())
-	until, err := h.config.Authorize(r, &req.sub)
+	from := callerAddress(r, h.config.Limits.TrustedProxies)
+	if reason := h.admissions.full(from); reason != "" { // before a token costs its verification
+		h.turnAway(w, r, step, accept, reason)
+		return
+	}
+	grant, err := h.config.Authorize(r, &req.sub)
 	if err != nil {
 		h.deny(w, r, step, accept, err)
 		return
 	}
-	h.open(w, r, step, accept, req, until)
+	place, reason := h.admissions.admit(grant.Principal, from)
+	if reason != "" {
+		h.turnAway(w, r, step, accept, reason)
+		return
+	}
+	takenOver := false
+	defer func() {
+		if !takenOver {
+			h.admissions.release(place)
+		}
+	}()
+	takenOver = h.open(w, r, step, accept, req, grant.Until, place)
 }
 
-// open opens a reader and serves it: on a connection that is taken over, or with this goroutine.
+// open opens a reader and serves it: on a connection that is taken over, with the place of the stream, or with this
+// goroutine.
 func (h *Handler) open(
-	w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, req request, until time.Time,
-) {
+	w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, req request, until time.Time, place admission,
+) (takenOver bool) {
 	woken := make(signal, 1)
 	waker := bridge.Waker(woken)
-	taken := h.loops.newConn(r, until)
+	taken := h.loops.newConn(r, until, place)
 	if taken != nil {
 		waker = taken
 	}
 	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start, waker)
 	if err != nil {
 		h.postpone(w, r, step, accept, err)
-		return
+		return false
 	}
 	if taken == nil {
 		defer reader.Close()
 		h.stream(w, r, reader, woken, until, step)
-		return
+		return false
 	}
 	if err := h.loops.takeOver(taken, w, r, reader); err != nil {
 		reader.Close()
 		h.config.Logger.ErrorContext(r.Context(), "subscribe", "error", err)
-		return
+		return false
 	}
 	step.Opened(reader.ID, string(reader.Source()))
+	return true
+}
+
+// turnAway answers a request for one stream too many.
+func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, reason bridge.EndReason) {
+	if reason == bridge.EndOverload && h.admissions.warn(time.Now()) {
+		h.config.Logger.Warn("there are as many streams as there may be: new ones are put off", "streams", h.config.Limits.Total)
+	}
+	if r.ProtoMajor == 1 { // or whoever is turned away would hold a connection; HTTP/2 shares it with other streams
+		w.Header().Set("Connection", "close")
+	}
+	postpone(w, step, accept, reason, limitDetails[reason])
 }
 
 // deny answers a request that Authorize has refused.

@@ -25,6 +25,8 @@ type loops struct {
 	open   atomic.Int64  // connections
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
+
+	admissions *admissions
 }
 
 // loop is one goroutine and the connections that it alone reads, writes and closes.
@@ -69,7 +71,9 @@ const (
 	maxEvents = 256                   // of epoll, at once
 )
 
-func newLoops(config *Config) *loops { return &loops{config: config} }
+func newLoops(config *Config, admissions *admissions) *loops {
+	return &loops{config: config, admissions: admissions}
+}
 
 // start starts a loop per core, once. It returns whether connections can be taken over.
 func (ls *loops) start() bool {

@@ -66,15 +66,19 @@ func writeProblem(w http.ResponseWriter, p problem) {
 func postpone(w http.ResponseWriter, step *telemetry.Subscribe, accept acceptance, reason bridge.EndReason, detail string) {
 	wait := retryAfter()
 	if accept.json {
-		step.Refused(http.StatusServiceUnavailable, string(reason))
+		status := http.StatusServiceUnavailable
+		if reason == bridge.EndPrincipalLimit || reason == bridge.EndAddressLimit {
+			status = http.StatusTooManyRequests
+		}
+		step.Refused(status, string(reason))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: detail, Reason: string(reason)})
+		writeProblem(w, problem{Status: status, Detail: detail, Reason: string(reason)})
 		return
 	}
 	step.Refused(http.StatusOK, string(reason))
 	writeHead(w)
 	_, _ = w.Write(bridge.AppendRetry(nil, wait))
-	_, _ = w.Write(reconnectFrame(bridge.Cursor{}, reason))
+	_, _ = w.Write(reconnectFrame(bridge.Cursor{}, reason)) //nolint:gosec // one of a few words
 }
 
 // retryAfter is a random time from 1 to 5 seconds, so that a fleet of browsers never returns at once.

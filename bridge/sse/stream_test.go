@@ -111,19 +111,23 @@ type bench struct {
 	dial   func() net.Conn
 }
 
+// authorizeByHeader allows everything, to whom the header Principal names, for as long as the header Life says.
+func authorizeByHeader(r *http.Request, _ *bridge.Subscription) (sse.Grant, error) {
+	grant := sse.Grant{Principal: r.Header.Get("Principal")}
+	if life, err := time.ParseDuration(r.Header.Get("Life")); err == nil {
+		grant.Until = time.Now().Add(life)
+	}
+	return grant, nil
+}
+
 func newBench(t *testing.T, settings bridge.Settings) *bench {
 	t.Helper()
 	log := &memoryLog{}
 	hub := bridge.NewHub(log, settings)
 	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: newHandler(t, sse.Config{
-		Hub: hub,
-		Authorize: func(r *http.Request, _ *bridge.Subscription) (until time.Time, err error) {
-			if life, err := time.ParseDuration(r.Header.Get("Life")); err == nil {
-				until = time.Now().Add(life)
-			}
-			return until, nil
-		},
+		Hub:       hub,
+		Authorize: authorizeByHeader,
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { _ = server.Serve(listener) }()
@@ -464,7 +468,7 @@ func TestDenied(t *testing.T) {
 			t.Parallel()
 			handler := newHandler(t, sse.Config{
 				Hub:       bridge.NewHub(&memoryLog{}, bridge.Settings{}),
-				Authorize: func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, test.err },
+				Authorize: func(*http.Request, *bridge.Subscription) (sse.Grant, error) { return sse.Grant{}, test.err },
 			})
 			recorder := httptest.NewRecorder()
 			handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v1/events?topic=a", nil))

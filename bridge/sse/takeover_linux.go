@@ -38,11 +38,11 @@ func takeable(r *http.Request) *net.TCPConn {
 }
 
 // newConn makes what is to become the connection of a reader; nil where the request needs a goroutine.
-func (ls *loops) newConn(r *http.Request, until time.Time) *conn {
+func (ls *loops) newConn(r *http.Request, until time.Time, place admission) *conn {
 	if takeable(r) == nil || !ls.start() {
 		return nil
 	}
-	c := &conn{until: until}
+	c := &conn{until: until, place: place}
 	c.queued.Store(true) // until a loop has it
 	return c
 }

@@ -21,9 +21,9 @@ type loops struct{}
 // conn is a connection that was taken over.
 type conn struct{ bridge.Waker }
 
-func newLoops(*Config) *loops { return nil }
+func newLoops(*Config, *admissions) *loops { return nil }
 
-func (*loops) newConn(*http.Request, time.Time) *conn { return nil }
+func (*loops) newConn(*http.Request, time.Time, admission) *conn { return nil }
 
 func (*loops) takeOver(*conn, http.ResponseWriter, *http.Request, *bridge.Reader) error {
 	return http.ErrNotSupported

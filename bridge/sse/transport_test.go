@@ -58,12 +58,7 @@ func newRealBench(t testing.TB, transport transport, config sse.Config, settings
 	b.hub = bridge.NewHub(b.log, settings)
 	config.Hub = b.hub
 	if config.Authorize == nil {
-		config.Authorize = func(r *http.Request, _ *bridge.Subscription) (until time.Time, err error) {
-			if life, err := time.ParseDuration(r.Header.Get("Life")); err == nil {
-				until = time.Now().Add(life)
-			}
-			return until, nil
-		}
+		config.Authorize = authorizeByHeader
 	}
 	b.handler = sse.NewHandler(config)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

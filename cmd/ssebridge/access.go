@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -132,13 +131,13 @@ func (a *access) watch(ctx context.Context) {
 	}
 }
 
-// reader says until when a request may read what it asks for. A topic that does not exist and one that is forbidden
-// are refused alike. The error is a *sse.Refusal.
-func (a *access) reader(r *http.Request, sub *bridge.Subscription) (until time.Time, err error) {
+// reader says who asks, and until when that may read what it asks for. A topic that does not exist and one that is
+// forbidden are refused alike. The error is a *sse.Refusal.
+func (a *access) reader(r *http.Request, sub *bridge.Subscription) (grant sse.Grant, err error) {
 	principal := auth.Anonymous()
 	if a.readers != nil {
 		if principal, err = a.readers.Identify(r); err != nil {
-			return time.Time{}, a.refuseReader(r.Context(), err)
+			return sse.Grant{}, a.refuseReader(r.Context(), err)
 		}
 	}
 	for _, pattern := range sub.Patterns {
@@ -146,14 +145,22 @@ func (a *access) reader(r *http.Request, sub *bridge.Subscription) (until time.T
 			continue
 		}
 		if principal.Kind == auth.KindAnonymous && a.readersSignIn {
-			return time.Time{}, &sse.Refusal{
+			return sse.Grant{}, &sse.Refusal{
 				Status: http.StatusUnauthorized, Challenge: "Bearer",
 				Detail: fmt.Sprintf("%s may not be read without a token: send a bearer token", pattern),
 			}
 		}
-		return time.Time{}, &sse.Refusal{Status: http.StatusForbidden, Detail: fmt.Sprintf("you may not read %s", pattern)}
+		return sse.Grant{}, &sse.Refusal{Status: http.StatusForbidden, Detail: fmt.Sprintf("you may not read %s", pattern)}
 	}
-	return principal.Expires, nil
+	return sse.Grant{Until: principal.Expires, Principal: fullName(principal)}, nil
+}
+
+// fullName returns a name that no other principal of any issuer has; it is empty for anonymous.
+func fullName(p *auth.Principal) string {
+	if p.Kind == auth.KindAnonymous {
+		return ""
+	}
+	return p.Issuer + "\x00" + p.Subject
 }
 
 func (a *access) refuseReader(ctx context.Context, err error) error {
@@ -172,7 +179,7 @@ func (a *access) refuseReader(ctx context.Context, err error) error {
 func (a *access) caller(ctx context.Context) publish.Caller {
 	principal := auth.FromContext(ctx)
 	return publish.Caller{
-		ID:    principal.Issuer + "\x00" + principal.Subject,
+		ID:    fullName(principal),
 		Until: principal.Expires,
 		Authorize: func(topic, typeName string) (source string, err error) {
 			decision := a.rules.Publish(principal, topic, typeName)

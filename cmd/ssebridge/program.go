@@ -153,8 +153,11 @@ func (p *program) serve(options options) {
 	public := http.NewServeMux()
 	p.streams = sse.NewHandler(sse.Config{
 		Hub: p.hub, Authorize: p.access.reader, Logger: p.logger, Telemetry: p.observer.telemetry,
-		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent,
+		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent, Limits: limits(&c),
 	})
+	if !options.dev {
+		warnOfOpenFiles(c.Limits.Streams, p.logger)
+	}
 	public.Handle("/v1/events", p.streams)
 	if options.dev {
 		public.Handle("POST /dev/drop", dropHandler(p.hub))

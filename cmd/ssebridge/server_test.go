@@ -85,7 +85,7 @@ func TestStreamsOutliveTheWriteTimeout(t *testing.T) {
 	cut := make(chan error, 1)
 	mux := http.NewServeMux()
 	mux.Handle("/v1/events", sse.NewHandler(sse.Config{
-		Hub: b.hub, Authorize: func(*http.Request, *bridge.Subscription) (time.Time, error) { return time.Time{}, nil },
+		Hub: b.hub, Authorize: func(*http.Request, *bridge.Subscription) (sse.Grant, error) { return sse.Grant{}, nil },
 	}))
 	mux.HandleFunc("/endless", func(w http.ResponseWriter, _ *http.Request) {
 		for piece := bytes.Repeat([]byte("x"), 64<<10); ; {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -91,9 +92,17 @@ func upTo(last int) []int {
 func TestStateTopicsOfSlowReaders(t *testing.T) {
 	t.Parallel()
 	const rounds = 60 // 10 MiB
-	slow := &net.Dialer{Control: smallReceiveBuffer}
+	slow := func(ctx context.Context, network, address string) (net.Conn, error) { // its kernel takes little for it
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			err = tcp.SetReadBuffer(16 << 10)
+		}
+		return conn, err
+	}
+	var http2 http.Protocols
+	http2.SetUnencryptedHTTP2(true)
 	for version, transport := range map[string]*http.Transport{
-		"HTTP/1.1": {DialContext: slow.DialContext}, "h2c": {DialContext: slow.DialContext, Protocols: unencryptedHTTP2()},
+		"HTTP/1.1": {DialContext: slow}, "h2c": {DialContext: slow, Protocols: &http2},
 	} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()

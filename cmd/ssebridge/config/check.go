@@ -48,13 +48,19 @@ func (k *checker) reportf(key, format string, args ...any) {
 	k.report(key, fmt.Errorf(format, args...))
 }
 
-const year = 365 * 24 * time.Hour
+const (
+	year       = 365 * 24 * time.Hour
+	maxStreams = 10_000_000 // of one process
+)
 
 // bounds checks all numbers.
 func (k *checker) bounds() {
 	c := k.config
 	within(k, "public.heartbeat", c.Public.Heartbeat, time.Second, time.Hour)
 	within(k, "public.stall", c.Public.Stall, time.Second, time.Hour)
+	within(k, "limits.streams", c.Limits.Streams, 1, maxStreams)
+	within(k, "limits.streams_per_principal", c.Limits.StreamsPerPrincipal, 0, maxStreams)
+	within(k, "limits.streams_per_address", c.Limits.StreamsPerAddress, 0, maxStreams)
 	within(k, "log.sync_interval", c.Log.SyncInterval, 100*time.Millisecond, time.Hour)
 	within(k, "log.max_age", c.Log.MaxAge, time.Second, 10*year)
 	within(k, "log.max_bytes", c.Log.MaxBytes, 1<<20, 1<<60)

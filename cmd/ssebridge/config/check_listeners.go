@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -70,6 +71,10 @@ func (k *checker) public(public Public) {
 		k.report(fmt.Sprintf("public.origins[%d]", i), checkOrigin(origin))
 	}
 	k.unique("public.origins", public.Origins)
+	for i, network := range public.TrustedProxies {
+		k.report(fmt.Sprintf("public.trusted_proxies[%d]", i), checkNetwork(network))
+	}
+	k.unique("public.trusted_proxies", public.TrustedProxies)
 	if public.Cookie != "" && !cookieName.MatchString(public.Cookie) {
 		k.reportf("public.cookie", "%s is no name of a cookie: use letters, digits, - and _, such as __Host-token", short(public.Cookie))
 	}
@@ -93,6 +98,27 @@ func checkOrigin(origin string) error {
 	}
 	if err := checkHostPort(parsed); err != nil {
 		return fmt.Errorf("%s %w: %s", short(origin), err, form)
+	}
+	return nil
+}
+
+// checkNetwork holds a network to the one form in which addresses are compared with it.
+func checkNetwork(text string) error {
+	network, err := netip.ParsePrefix(text)
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		return fmt.Errorf("%s has no prefix length: write %s", short(text), netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()))
+	}
+	switch {
+	case text == "":
+		return nil // the list says so
+	case err != nil:
+		return fmt.Errorf("%s is no network: write an address and the length of its prefix, such as 10.0.0.0/8 or fd00::/8", short(text))
+	case network.Addr().Is4In6():
+		return fmt.Errorf("%s has IPv4 addresses in the form of IPv6: write the network of IPv4, such as 10.0.0.0/8", short(text))
+	case network.Bits() == 0:
+		return fmt.Errorf("%s is everybody, who could then pretend to be anybody: list the networks of your proxies", short(text))
+	case network != network.Masked():
+		return fmt.Errorf("%s has bits behind its prefix: write %s", short(text), network.Masked())
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ type Config struct {
 	Public   Public   `yaml:"public"`
 	Internal Listener `yaml:"internal"` // where services publish
 	Ops      Listener `yaml:"ops"`      // where probes and metrics are
+	Limits   Limits   `yaml:"limits"`
 	Log      Log      `yaml:"log"`
 	Window   Window   `yaml:"window"`
 	History  History  `yaml:"history"`
@@ -44,6 +45,15 @@ type Public struct {
 	Cookie    string        `yaml:"cookie"`    // name of the cookie that carries a token; none if empty
 	Heartbeat time.Duration `yaml:"heartbeat"` // mean time between heartbeats of a silent stream
 	Stall     time.Duration `yaml:"stall"`     // a reader that takes no byte for so long is closed
+	// TrustedProxies are the networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For is believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+}
+
+// Limits bound the streams that are open at once on the public listener.
+type Limits struct {
+	Streams             int `yaml:"streams"`               // in all
+	StreamsPerPrincipal int `yaml:"streams_per_principal"` // of one identity; 0: no limit
+	StreamsPerAddress   int `yaml:"streams_per_address"`   // from one IPv4 address or IPv6 /64; 0: no limit
 }
 
 // Log says where events are kept, and how long.
@@ -131,6 +141,7 @@ func Default() Config {
 		Public:   Public{Addr: ":8080", Heartbeat: 15 * time.Second, Stall: 60 * time.Second},
 		Internal: Listener{Addr: ":8081"},
 		Ops:      Listener{Addr: ":9090"},
+		Limits:   Limits{Streams: 100_000, StreamsPerPrincipal: 64},
 		Log: Log{
 			DataDir: "ssebridge-data", SyncInterval: 2 * time.Minute, Stream: "SSEBRIDGE", SubjectPrefix: "ssebridge",
 			MaxAge: 24 * time.Hour, MaxBytes: 1 << 30, DuplicateWindow: 2 * time.Minute,
