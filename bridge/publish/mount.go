@@ -22,6 +22,9 @@ import (
 // maxMessageBytes is how much one message of a call holds at most, uncompressed.
 const maxMessageBytes = 4 << 20
 
+// compressMinBytes is how large a response is for which compression pays: results are small.
+const compressMinBytes = 4 << 10
+
 // Wire is how the service meets the network.
 type Wire struct {
 	Codecs      []connect.Codec               // replace connect's own of the same names
@@ -33,6 +36,7 @@ type Wire struct {
 func (s *Service) Mount(mux *http.ServeMux, wire Wire) {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessageBytes),
+		connect.WithCompressMinBytes(compressMinBytes),
 		connect.WithRecover(s.recovered),
 	}
 	if tracing := s.traceCalls(); tracing != nil {

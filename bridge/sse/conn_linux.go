@@ -114,11 +114,12 @@ func (l *loop) serve(c *conn) {
 func (l *loop) poll(c *conn) {
 	before := c.reader.Place()
 	batch, ok := c.reader.Poll(batchLimit, l.events)
-	if ok {
+	switch {
+	case ok:
 		l.deliver(c, before, batch)
-	} else if c.retry.IsZero() {
+	case c.retry.IsZero():
 		l.ask(c)
-	} else if c.pulse {
+	case c.pulse:
 		l.heartbeat(c)
 	}
 }

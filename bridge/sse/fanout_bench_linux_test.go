@@ -54,7 +54,7 @@ func BenchmarkFanout(b *testing.B) {
 				if err != nil {
 					return
 				}
-				defer conn.Close() //nolint:revive // they stay open until the benchmark ends
+				defer conn.Close() // they stay open until all are there, as the files do until the end
 				file, err := conn.(*net.TCPConn).File()
 				if err != nil {
 					return
@@ -87,7 +87,7 @@ func BenchmarkFanout(b *testing.B) {
 
 func fanoutEvent(seq uint64) *bridge.Event {
 	return &bridge.Event{
-		Cursor: bridge.Cursor{Seq: seq, Time: int64(seq) * 10}, Topic: "a", Type: "test.v1.Event", //nolint:gosec // small
+		Cursor: bridge.Cursor{Seq: seq, Time: int64(seq) * 10}, Topic: "a", Type: "test.v1.Event",
 		Data: fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", 200)),
 	}
 }
@@ -160,7 +160,7 @@ func swarm(address string) error {
 		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
 			return err
 		}
-		defer file.Close() //nolint:revive // until the process ends
+		defer file.Close() // until the process ends
 	}
 	time.Sleep(200 * time.Millisecond) // the rest of the heads
 	if _, err := os.Stdout.WriteString("."); err != nil {

@@ -1,7 +1,7 @@
 package sse
 
 // timers is a heap (container/heap) of the connections of a loop, by the time at which it has to look at them.
-type timers []*conn
+type timers []*conn //nolint:recvcheck // heap.Interface asks for both
 
 func (t timers) Len() int           { return len(t) }
 func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }

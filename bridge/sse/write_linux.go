@@ -59,7 +59,7 @@ func (l *loop) hangUp(c *conn) {
 
 // addFrame adds a frame to what the next write takes.
 func (l *loop) addFrame(frame []byte) {
-	iovec := unix.Iovec{Base: unsafe.SliceData(frame)}
+	iovec := unix.Iovec{Base: unsafe.SliceData(frame)} //nolint:gosec // what the kernel takes
 	iovec.SetLen(len(frame))
 	l.iovecs = append(l.iovecs, iovec)
 }
@@ -76,7 +76,7 @@ func (l *loop) write(c *conn) (frames, bytes int) {
 		size := int(l.iovecs[i].Len) //nolint:gosec // it was an int
 		if n < size {
 			if n > 0 {
-				c.rest = unsafe.Slice(l.iovecs[i].Base, size)[n:]
+				c.rest = unsafe.Slice(l.iovecs[i].Base, size)[n:] //nolint:gosec // it was a slice of that length
 				frames++
 				bytes += size
 			}
@@ -128,13 +128,13 @@ func (c *conn) writev(iovecs []unix.Iovec) (int, error) {
 		var n uintptr
 		var errno unix.Errno
 		if len(iovecs) == 1 {
-			n, _, errno = unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(iovecs[0].Base)), uintptr(iovecs[0].Len))
+			n, _, errno = unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(iovecs[0].Base)), uintptr(iovecs[0].Len)) //nolint:gosec // the system call's own form
 		} else {
-			n, _, errno = unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(iovecs))), uintptr(len(iovecs)))
+			n, _, errno = unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(iovecs))), uintptr(len(iovecs))) //nolint:gosec // likewise
 		}
 		switch errno {
 		case 0:
-			return int(n), nil //nolint:gosec // it was an int
+			return int(n), nil
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return 0, nil

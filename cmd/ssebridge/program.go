@@ -232,7 +232,7 @@ func (p *program) shutdown() {
 		})
 	}
 	group.Wait()
-	if err := p.streams.Shutdown(ctx); err != nil {
+	if err := p.streams.Shutdown(forReaders); err != nil {
 		p.logger.Warn("streams were cut", "error", err)
 	}
 	p.close()

@@ -91,7 +91,7 @@ func upTo(last int) []int {
 // the buffers held and the newest; then each change again, as it comes.
 func TestStateTopicsOfSlowReaders(t *testing.T) {
 	t.Parallel()
-	const rounds = 60 // 10 MiB
+	const rounds = 60                                                              // 10 MiB
 	slow := func(ctx context.Context, network, address string) (net.Conn, error) { // its kernel takes little for it
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -143,7 +143,9 @@ func TestStateTopicsOfResumingReaders(t *testing.T) {
 			options := securedOptions(t, stateTopics)
 			options.config.Window.Events = window
 			b := startBridge(t, options)
+			live := subscribe(t, b.publicURL, topics("prices/*", "trades/*"), "")
 			publishChanges(t, b.internalURL, 0, rounds)
+			readChanges(t, live, rounds-1) // the window has come to the end, too
 			numbers := readChanges(t, subscribe(t, b.publicURL, topics("prices/*", "trades/*")+"&since=earliest", ""), rounds-1)
 			assert.Equal(t, upTo(rounds-1), numbers["trades/a"])
 			assert.LessOrEqual(t, len(numbers["prices/a"]), most)
