@@ -23,8 +23,15 @@ func main() { os.Exit(runProcess()) }
 func runProcess() int {
 	// A write to a pipe that nobody reads is an error like any other: the bridge must not die of its log's reader.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // from then on a signal does what it does to any process
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	first := make(chan os.Signal, 1)
+	signal.Notify(first, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-first
+		signal.Stop(first) // before anybody can see that the end has begun: from here on a signal kills
+		cancel()
+	}()
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
