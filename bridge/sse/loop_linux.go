@@ -55,7 +55,7 @@ type loop struct {
 	iovecs  []unix.Iovec
 	asking  int // readers that wait for the log
 	asks    sync.WaitGroup
-	waiting []*conn // for their turn to do so
+	waiting []*conn // for their turn to do so, and some that were closed meanwhile
 }
 
 // slot is where a connection stands in its loop. The generation tells an event of the connection that is there from
@@ -79,13 +79,15 @@ func newLoops(config *Config, admissions *admissions) *loops {
 func (ls *loops) start() bool {
 	ls.begin.Do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		ls.cancel = cancel
 		var all []*loop
 		for range runtime.GOMAXPROCS(0) {
 			l, err := newLoop(ctx, ls)
 			if err != nil {
 				ls.config.Logger.Error("each stream gets a goroutine, which costs memory", "error", err)
-				ls.stop()
+				cancel()
+				for _, l := range all {
+					_ = l.file.Close() // nothing has used it
+				}
 				return
 			}
 			all = append(all, l)
@@ -94,7 +96,7 @@ func (ls *loops) start() bool {
 			ls.ended.Go(l.run)
 			ls.ended.Go(l.watch)
 		}
-		ls.all = all
+		ls.all, ls.cancel = all, cancel
 	})
 	return len(ls.all) > 0
 }

@@ -63,15 +63,14 @@ func (ls *loops) takeOver(c *conn, w http.ResponseWriter, r *http.Request, reade
 		return fmt.Errorf("take the connection over: %w", err)
 	}
 	c.fd, err = detach(takeable(r))
-	if err := errors.Join(err, taken.Close()); err != nil {
+	_ = taken.Close() // the descriptor that was detached keeps the connection
+	if err != nil {
 		return fmt.Errorf("take the connection over: %w", err)
 	}
 	setStreamHeader(w.Header())
-	var head bytes.Buffer
+	var head bytes.Buffer // whose writes do not fail
 	fmt.Fprintf(&head, "HTTP/1.%d 200 OK\r\nDate: %s\r\nConnection: close\r\n", r.ProtoMinor, time.Now().UTC().Format(http.TimeFormat))
-	if err := w.Header().Write(&head); err != nil {
-		return err
-	}
+	_ = w.Header().Write(&head)
 	head.WriteString("\r\n")
 	c.rest = append(head.Bytes(), openFrames(reader)...)
 	ls.assign(c)
