@@ -23,7 +23,8 @@ type Reader struct {
 	seats []int // in the audience of each pattern; guarded by audiences.mu
 
 	waker Waker
-	end   atomic.Pointer[EndReason] // why the hub ends the reader; nil: it does not
+	end   atomic.Pointer[EndReason]          // why the hub ends the reader; nil: it does not
+	asks  atomic.Pointer[context.CancelFunc] // the log; nil: it does not
 
 	place   Cursor
 	horizon uint64 // sequence of the window's end when the reader had last reached the horizon of before
@@ -115,11 +116,18 @@ func (r *Reader) Close() { r.hub.leave(r) }
 // what was the newest when it began to be; when it has come so far, what is the newest then; and so on, so that one
 // which never catches up with its other topics receives state topics all the same.
 //
-// The error wraps ErrLogUnavailable, and the reader may try again later.
+// The error wraps ErrLogUnavailable, and the reader may try again later, if the hub has not ended it.
 func (r *Reader) Take(ctx context.Context, limit int, dst []*Event) (Batch, error) {
 	batch, ok := r.Poll(limit, dst)
 	if ok {
 		return batch, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.asks.Store(&cancel)
+	defer r.asks.Store(nil)
+	if r.Ended() != "" {
+		cancel() // finish may have come before it could
 	}
 	return r.takeOld(ctx, batch)
 }
@@ -333,8 +341,11 @@ func (r *Reader) bounds(ctx context.Context) (Bounds, error) {
 	return r.hub.log.Bounds(ctx)
 }
 
-// finish asks for the end of the stream. The first reason counts.
+// finish asks for the end of the stream, which does not wait for the log then. The first reason counts.
 func (r *Reader) finish(reason EndReason) {
 	r.end.CompareAndSwap(nil, &reason)
+	if cancel := r.asks.Load(); cancel != nil {
+		(*cancel)()
+	}
 	r.waker.Wake()
 }

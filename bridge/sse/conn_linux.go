@@ -42,11 +42,12 @@ type conn struct {
 type connState uint8
 
 const (
-	stateNew    connState = iota // the loop has not seen it
-	stateOpen                    // new events are written
-	stateAsking                  // the reader waits for the log, and is another goroutine's
-	stateGone                    // likewise, but the connection is closed as soon as the reader is back
-	stateEnding                  // the farewell is written: nothing follows
+	stateNew     connState = iota // the loop has not seen it
+	stateOpen                     // new events are written
+	stateWaiting                  // the reader waits for its turn to ask the log
+	stateAsking                   // the reader waits for the log, and is another goroutine's
+	stateGone                     // likewise, but the connection is closed as soon as the reader is back
+	stateEnding                   // the farewell is written: nothing follows
 	stateClosed
 )
 
@@ -105,8 +106,10 @@ func (l *loop) serve(c *conn) {
 	case answer != nil:
 		c.answer.Store(nil)
 		l.take(c, *answer)
-	default:
+	case c.state != stateWaiting:
 		l.poll(c)
+	case c.pulse:
+		l.heartbeat(c)
 	}
 }
 
@@ -190,11 +193,12 @@ func (l *loop) farewell(c *conn, name, reason string, limit time.Duration) {
 
 // ask has another goroutine wait for what the log keeps for the reader, when it is its turn.
 func (l *loop) ask(c *conn) {
-	c.state = stateAsking
 	if l.asking == maxAsking {
+		c.state = stateWaiting
 		l.waiting = append(l.waiting, c)
 		return
 	}
+	c.state = stateAsking
 	l.asking++
 	l.asks.Go(func() {
 		ctx := l.ctx
@@ -216,14 +220,13 @@ func (l *loop) answered(c *conn) {
 		c.state = stateOpen
 	}
 	l.asking--
-	for len(l.waiting) > 0 {
+	for len(l.waiting) > 0 && l.asking < maxAsking {
 		next := l.waiting[0]
+		l.waiting[0] = nil
 		l.waiting = l.waiting[1:]
-		if next.state == stateAsking {
+		if next.state == stateWaiting {
 			l.ask(next)
-			return
 		}
-		l.close(next)
 	}
 }
 

@@ -70,17 +70,26 @@ func (l *memoryLog) setBroken(broken bool) {
 	l.broken = broken
 }
 
-func (l *memoryLog) Read(ctx context.Context, after, through uint64) (bridge.Page, error) {
+func (l *memoryLog) setSlow(slow time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.slow = slow
+}
+
+func (l *memoryLog) Read(ctx context.Context, after, through uint64) (bridge.Page, error) {
+	l.mu.Lock()
 	l.reads++
-	if l.slow > 0 {
+	slow := l.slow
+	l.mu.Unlock()
+	if slow > 0 {
 		select {
-		case <-time.After(l.slow):
+		case <-time.After(slow):
 		case <-ctx.Done():
 			return bridge.Page{}, bridge.ErrLogUnavailable
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.broken {
 		return bridge.Page{}, bridge.ErrLogUnavailable
 	}

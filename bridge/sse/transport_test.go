@@ -372,6 +372,36 @@ func TestTransportWaitsForTheLog(t *testing.T) {
 	})
 }
 
+// TestTransportEndsWhileWaitingForTheLog: neither an identity nor the bridge waits for a log that does not answer, however
+// many readers ask it.
+func TestTransportEndsWhileWaitingForTheLog(t *testing.T) {
+	t.Parallel()
+	onEveryTransport(t, sse.Config{}, bridge.Settings{WindowEvents: 2}, func(t *testing.T, b *realBench) {
+		first := b.log.store("a").String()
+		for range 10 {
+			b.log.store("a")
+		}
+		b.log.setSlow(time.Hour)
+		var waiting, expiring []*realStream
+		for range 40 {
+			waiting = append(waiting, b.open(t, "topic=a&since="+first, nil))
+		}
+		begun := time.Now()
+		for range 10 {
+			expiring = append(expiring, b.open(t, "topic=a&since="+first, http.Header{"Life": {"1s"}}))
+		}
+		for _, s := range expiring {
+			assert.Equal(t, "id: "+first, s.nextNamed(t, "ssebridge.expired")[0])
+		}
+		assert.Less(t, time.Since(begun), 2*time.Second)
+		b.hub.Drain()
+		for _, s := range waiting {
+			assert.Equal(t, "id: "+first, s.nextNamed(t, "ssebridge.reconnect")[0])
+		}
+		assert.Less(t, time.Since(begun), 3*time.Second)
+	})
+}
+
 // TestTransportShutdown: what does not end is cut when the time is over.
 func TestTransportShutdown(t *testing.T) {
 	t.Parallel()
