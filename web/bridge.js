@@ -1,10 +1,11 @@
-// The program and the browser of the tests.
+// The programs and the browser of the tests.
 //
 // Environment: SSEBRIDGE_BIN, the program to test (built from this repository if unset); CHROMIUM, the browser.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import http from 'node:http';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +19,7 @@ export const patience = 20_000; // ms for any one thing to happen; a wait ends a
 export const scratch = mkdtempSync(path.join(tmpdir(), 'ssebridge-web-'));
 const running = new Set();
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
+  for (const one of running) one.signal('SIGKILL');
   rmSync(scratch, { recursive: true, force: true });
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
@@ -39,15 +40,69 @@ export function run(...command) {
   return execFileSync(program, command, { stdio: ['ignore', 'pipe', 'pipe'] }).toString().trim();
 }
 
+// certify writes a certificate for 127.0.0.1, which no browser trusts, and its key.
+export function certify(dir) {
+  const [cert, key] = ['tls.crt', 'tls.key'].map((name) => path.join(dir, name));
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc', '-days', '1',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'pipe' });
+  return { cert, key };
+}
+
+// serveSite serves an empty page on a port, which makes an origin, of its own.
+export async function serveSite(t) {
+  const server = http.createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<title>site</title>'));
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  t.after(() => { server.closeAllConnections(); server.close(); });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
 // freePorts holds all of them until it has them all, so that none is given twice.
-async function freePorts(count) {
+export async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => resolve(server));
+    const server = net.createServer().on('error', reject).listen(0, '127.0.0.1', () => resolve(server));
   })));
   return Promise.all(servers.map((server) => {
     const { port } = server.address();
     return new Promise((resolve) => { server.close(() => resolve(port)); });
   }));
+}
+
+// Process is a program that runs beside the tests, and ends with them at the latest. What it starts is in its process group
+// and gets each signal too, so that no worker is left behind.
+export class Process {
+  constructor(file, ...args) {
+    this.name = path.basename(file);
+    this.output = ''; // the end of what it has said
+    this.child = spawn(file, args, { detached: true });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.on('data', (chunk) => { this.output = (this.output + chunk).slice(-4000); });
+    }
+    running.add(this);
+    this.exited = new Promise((resolve) => {
+      const end = (status) => { running.delete(this); this.status = status; resolve(status); };
+      this.child.once('error', (error) => end(String(error)));
+      this.child.once('exit', (code, signal) => end(signal ?? code));
+    });
+  }
+
+  // until waits until ready() resolves to true.
+  async until(ready) {
+    for (const deadline = Date.now() + patience; Date.now() < deadline; await delay(20)) {
+      if (this.status !== undefined) throw new Error(`${this.name} ended (${this.status}):\n${this.output}`);
+      if (await ready()) return;
+    }
+    throw new Error(`${this.name} is not ready:\n${this.output}`);
+  }
+
+  signal(signal) {
+    if (this.status === undefined && this.child.pid) process.kill(-this.child.pid, signal);
+  }
+
+  // stop returns the exit code, or the signal that ended the program.
+  async stop(signal) {
+    this.signal(signal);
+    return this.exited;
+  }
 }
 
 // Bridge is `ssebridge demo`, or the command that is given, on ports and a data directory of its own, which it keeps when
@@ -73,34 +128,17 @@ export class Bridge {
   }
 
   async start() {
-    const child = spawn(program, [...this.command, '--data-dir', this.dir,
-      '--public-addr', this.public, '--internal-addr', this.internal, '--ops-addr', this.ops]);
-    running.add(child);
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk) => { output = (output + chunk).slice(-4000); });
-    }
-    this.child = child;
-    this.exited = new Promise((resolve) => {
-      child.once('error', (error) => resolve(String(error)));
-      child.once('exit', (code, signal) => { running.delete(child); resolve(signal ?? code); });
-    });
-    let status;
-    this.exited.then((result) => { status = result; });
-    for (const deadline = Date.now() + patience; Date.now() < deadline; await delay(20)) {
-      if (status !== undefined) throw new Error(`ssebridge ended (${status}):\n${output}`);
-      const ready = await fetch(`http://${this.ops}/readyz`).then((response) => response.status === 200, () => false);
-      if (ready) return;
-    }
-    throw new Error(`ssebridge is not ready:\n${output}`);
+    this.process = new Process(program, ...this.command, '--data-dir', this.dir,
+      '--public-addr', this.public, '--internal-addr', this.internal, '--ops-addr', this.ops);
+    await this.process.until(() => fetch(`http://${this.ops}/readyz`).then((response) => response.status === 200, () => false));
   }
 
   // stop returns the exit code, or the signal that ended the program.
   async stop(signal) {
-    this.child.kill(signal);
-    return this.exited;
+    return this.process.stop(signal);
   }
 
+  // publish stores one event and returns its cursor.
   async publish(topic, value) {
     const data = { '@type': 'type.googleapis.com/google.protobuf.Struct', value };
     const response = await fetch(`http://${this.internal}/ssebridge.v1.PublishService/PublishBatch`, {
@@ -113,6 +151,7 @@ export class Bridge {
     const { results } = JSON.parse(text);
     assert.equal(results?.[0]?.error, undefined, text);
     assert.ok(results[0].cursor, text);
+    return results[0].cursor;
   }
 }
 

@@ -3,20 +3,11 @@
 // Run with: npm ci && npm test. See bridge.js for its environment.
 import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Bridge, launch, patience, run, scratch, skip } from '../bridge.js';
+import { Bridge, launch, patience, run, scratch, serveSite, skip } from '../bridge.js';
 
 let browser;
-
-// serveSite serves an empty page on a port, which makes an origin, of its own.
-async function serveSite(t) {
-  const server = createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<title>site</title>'));
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  t.after(() => { server.closeAllConnections(); server.close(); });
-  return `http://127.0.0.1:${server.address().port}`;
-}
 
 // startTown starts a bridge with rules, and makes tokens for it.
 async function startTown(t) {

@@ -3,11 +3,10 @@
 //
 // Run with: npm ci && npm test. See bridge.js for its environment.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Bridge, launch, patience, scratch, skip } from '../bridge.js';
+import { Bridge, certify, launch, patience, scratch, skip } from '../bridge.js';
 
 const wanted = 20;
 let browser;
@@ -15,10 +14,8 @@ let browser;
 // configure writes a configuration with a certificate for the public listener and returns its path.
 function configure() {
   const dir = mkdtempSync(path.join(scratch, 'tls-'));
-  const [cert, key, config] = ['tls.crt', 'tls.key', 'config.yaml'].map((name) => path.join(dir, name));
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc', '-days', '1',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'pipe' });
-  writeFileSync(config, JSON.stringify({ public: { tls: { cert, key } } })); // JSON is YAML
+  const config = path.join(dir, 'config.yaml');
+  writeFileSync(config, JSON.stringify({ public: { tls: certify(dir) } })); // JSON is YAML
   return config;
 }
 
