@@ -36,8 +36,8 @@ test-deploy: proxies ## Tests of image, manifests and reverse proxies; nothing i
 	cd deploy && CI=true go test -race -timeout 10m ./...
 
 .PHONY: test-web
-test-web: packages chromium web/node_modules/.installed build ## Browser tests in headless Chromium
-	cd web && SSEBRIDGE_BIN=$(CURDIR)/dist/ssebridge npm test
+test-web: packages proxies chromium web/node_modules/.installed build ## Browser tests in headless Chromium; nothing is skipped
+	cd web && CI=true SSEBRIDGE_BIN=$(CURDIR)/dist/ssebridge npm test
 
 .PHONY: lint
 lint: tools ## buf lint, go vet, golangci-lint
