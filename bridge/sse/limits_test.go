@@ -226,7 +226,7 @@ func TestLimitsUnderRaces(t *testing.T) {
 							now := open.Add(1)
 							for most := mostOpen.Load(); now > most && !mostOpen.CompareAndSwap(most, now); most = mostOpen.Load() {
 							}
-							time.Sleep(time.Millisecond)
+							time.Sleep(time.Millisecond) // stays for a while, so that others find the places taken
 							open.Add(-1)
 						} else {
 							turnedAway.Add(1)

@@ -250,7 +250,7 @@ func TestTransportStall(t *testing.T) {
 		for time.Now().Before(left) {
 			_, err := io.ReadFull(dripping.lines, make([]byte, 256<<10))
 			require.NoError(t, err)
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // slow, but never silent for as long as a stall
 		}
 		assert.Equal(t, 1, b.hub.Readers())
 	})
@@ -427,7 +427,7 @@ func TestTransportChurn(t *testing.T) {
 			var stored []string
 			for range 1000 {
 				stored = append(stored, b.log.store("a").String())
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // so that readers come and go between events
 			}
 			done <- stored
 		}()

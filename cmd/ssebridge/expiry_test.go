@@ -183,7 +183,7 @@ func TestCommandsWithATokenThatExpires(t *testing.T) {
 	defer writer.Close()
 	go func() {
 		_, _ = io.WriteString(writer, eventLines(1))
-		time.Sleep(time.Until(time.Unix(exp, 0)) + 500*time.Millisecond)
+		time.Sleep(time.Until(time.Unix(exp, 0)) + 500*time.Millisecond) // a token ends by the clock, and its stream soon after
 		_, _ = io.WriteString(writer, eventLines(1))
 	}()
 	var out, errs output

@@ -364,7 +364,7 @@ func TestCollectorAway(t *testing.T) {
 	waitReady(t, b.opsURL)
 	for n := range 10 {
 		publishNumbered(t, b.internalURL, "a/b", n, 1)
-		time.Sleep(50 * time.Millisecond) // several batches
+		time.Sleep(50 * time.Millisecond) // the SDK sends a batch each 10 ms: so that several fail
 	}
 	begun := time.Now()
 	b.shutdown()

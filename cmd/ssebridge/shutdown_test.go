@@ -39,8 +39,9 @@ func stall(t *testing.T, bridge *process) {
 	_, err = io.ReadFull(conn, make([]byte, 1<<10)) // it has begun
 	require.NoError(t, err)
 	sent := func() string { return sample(scrape(t, "http://"+bridge.ops), "ssebridge_sent_bytes_total") }
-	for before := ""; before != sent(); time.Sleep(300 * time.Millisecond) {
+	for before := ""; before != sent(); {
 		before = sent()
+		time.Sleep(300 * time.Millisecond) // nothing tells that both kernels are full, but that no more is sent
 	}
 }
 
@@ -81,7 +82,7 @@ func TestListenersStayOpenWhileDraining(t *testing.T) {
 		response, err := again.Receive()
 		require.NoError(t, err, "publisher %d after SIGTERM", late)
 		assert.True(t, response.GetLast())
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // who comes late comes at any time of the five seconds
 	}
 	select {
 	case err := <-bridge.exited:

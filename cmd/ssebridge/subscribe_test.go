@@ -102,7 +102,7 @@ func TestSubscribeCommandWaitsForItsOutput(t *testing.T) {
 	t.Parallel()
 	server := serveScript(t, scriptedPart{text: "id: 1-a\ndata: 1\n\nid: 2-a\ndata: 2\n\n", silent: true})
 	slow := writerFunc(func(text []byte) (int, error) {
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // for longer than the bridge may be silent
 		return len(text), nil
 	})
 	s, err := newSubscriber(subscribeFlags{addr: server.URL, topics: []string{"a"}, count: 2}, slow, io.Discard)

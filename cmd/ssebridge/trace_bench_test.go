@@ -127,9 +127,7 @@ func (c *tracedBridge) publish(b *testing.B, count int) {
 		require.Nil(b, response.GetResults()[0].GetError())
 		c.events++
 	}
-	for deadline := time.Now().Add(30 * time.Second); c.received.Load() < want; time.Sleep(time.Millisecond) {
-		require.True(b, time.Now().Before(deadline), "%d of %d deliveries", c.received.Load(), want)
-	}
+	require.Eventually(b, func() bool { return c.received.Load() >= want }, 30*time.Second, time.Millisecond, "%d deliveries", want)
 }
 
 // cpu returns the processor time of the bridge so far, in seconds, as the kernel accounts for it.
