@@ -102,7 +102,7 @@ func installed(t *testing.T, program string) string {
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is not installed: run make proxies", program)
 	}
-	t.Skipf("%s is not installed: run make proxies", program)
+	t.Skipf("what readers see through %s is not tested: it is not installed: run make proxies", program)
 	return ""
 }
 

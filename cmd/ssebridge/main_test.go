@@ -36,6 +36,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// skipf skips a test for want of something that this machine does not have, but never in CI.
+func skipf(t *testing.T, format string, arguments ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, arguments...)
+	}
+	t.Skipf(format, arguments...)
+}
+
 // testOptions are the options of a bridge with open rules on free ports.
 func testOptions(t *testing.T) options {
 	t.Helper()

@@ -87,10 +87,7 @@ func shell(ctx context.Context, script string) (*exec.Cmd, *output) {
 func TestReadme(t *testing.T) {
 	for _, tool := range []string{"curl", "buf", "grpcurl", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") != "" {
-				require.NoError(t, err)
-			}
-			t.Skipf("%s is not installed: use make test-go", tool)
+			skipf(t, "the README's commands are not tried: %s is not installed: run make test-go", tool)
 		}
 	}
 	stopServer := func() {}
