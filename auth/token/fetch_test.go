@@ -55,10 +55,9 @@ func newProvider(t testing.TB) *provider {
 }
 
 func (p *provider) config() token.Issuer {
-	return token.Issuer{
-		Name: "provider", URL: p.URL + "/tenant/", CAFile: p.caFile,
-		Audiences: []string{audience}, Roles: []token.Role{token.RoleSubscribe},
-	}
+	issuer := newIssuer("provider", p.URL+"/tenant/", token.RoleSubscribe)
+	issuer.CAFile = p.caFile
+	return issuer
 }
 
 func TestKeysAreDiscovered(t *testing.T) {
@@ -81,7 +80,7 @@ func TestKeysThatCannotBeFetched(t *testing.T) {
 	}{
 		"document of another issuer": {func(p *provider, _ *token.Issuer) { p.issuer = "https://other.example.com" }, "correct the URL"},
 		"issuer without the slash":   {func(p *provider, _ *token.Issuer) { p.issuer = p.URL + "/tenant" }, "correct the URL"},
-		"keys in cleartext":          {func(p *provider, _ *token.Issuer) { p.jwksURI = "http://keys.example.com/" }, "is not https"},
+		"keys in cleartext":          {func(p *provider, _ *token.Issuer) { p.jwksURI = "http://keys.example.com/" }, "is in cleartext"},
 		"no address of keys":         {func(p *provider, _ *token.Issuer) { p.jwksURI = "" }, "jwks_uri"},
 		"document is not JSON":       {func(p *provider, _ *token.Issuer) { p.issuer = `"` }, "is not a JSON document"},
 		"keys missing":               {func(p *provider, _ *token.Issuer) { p.jwksURI = p.URL + "/nothing" }, "answered 404 Not Found"},

@@ -1,12 +1,14 @@
 package token
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,52 +25,54 @@ const (
 	RoleAdmin     Role = "admin"
 )
 
-// Leeway for clocks that differ.
-const (
-	DefaultLeeway = 30 * time.Second
-	MaxLeeway     = 5 * time.Minute
-)
+// MaxLeeway is how much of a difference between clocks is let pass at most.
+const MaxLeeway = 5 * time.Minute
 
 // Issuer is somebody whose tokens count. Where neither JWKSFile nor JWKSURL is set, the keys are found by OpenID
-// Connect Discovery 1.0, section 4.
+// Connect Discovery 1.0, section 4. The tags are the keys of a configuration, by which errors name what is wrong.
 //
 // For the service-account tokens of a Kubernetes cluster, URL is the issuer that kubectl get --raw
 // /.well-known/openid-configuration names, JWKSURL is https://kubernetes.default.svc/openid/v1/jwks, and CAFile and
 // BearerFile are ca.crt and token in /var/run/secrets/kubernetes.io/serviceaccount.
 type Issuer struct {
-	Name       string        // unique; rules and logs know the issuer by it
-	URL        string        // exactly the iss claim of its tokens
-	JWKSFile   string        // path of its keys, a JWK Set (RFC 7517, section 5)
-	JWKSURL    string        // address of its keys; https, or http to this machine
-	CAFile     string        // PEM certificates that sign the server the keys come from; default: those of the system
-	BearerFile string        // token shown when keys are fetched, such as a pod's own; read at each fetch, and sent to no other origin
-	Audiences  []string      // a token names at least one of them as aud; at least one
-	Roles      []Role        // what its tokens may be used for; at least one, and for each role one issuer of a URL
-	Algorithms []string      // allowed signatures; default RS256, ES256 and EdDSA
-	Leeway     time.Duration // how far its clock may be ahead (nbf, iat); default 30 s, up to 5 min. None for exp
+	Name       string        `yaml:"name"`        // unique; rules know the issuer by it, as auth.issuer, and so do logs
+	URL        string        `yaml:"url"`         // exactly the iss claim of its tokens
+	JWKSFile   string        `yaml:"jwks_file"`   // path of its keys, a JWK Set (RFC 7517, section 5)
+	JWKSURL    string        `yaml:"jwks_url"`    // address of its keys; https, or http to this machine
+	CAFile     string        `yaml:"ca_file"`     // PEM certificates that sign the server the keys come from; default: those of the system
+	BearerFile string        `yaml:"bearer_file"` // token shown when keys are fetched, such as a pod's own; read at each fetch, and sent to no other origin
+	Audiences  []string      `yaml:"audiences"`   // a token names at least one of them as aud; at least one
+	Roles      []Role        `yaml:"roles"`       // what its tokens may be used for; at least one, and for each role one issuer of a URL
+	Algorithms []string      `yaml:"algorithms"`  // allowed signatures; at least one
+	Leeway     time.Duration `yaml:"leeway"`      // how far its clock may be ahead (nbf, iat), up to MaxLeeway. None for exp
 }
+
+// DefaultIssuer returns what holds where nothing else is said of an issuer.
+func DefaultIssuer() Issuer {
+	return Issuer{
+		Algorithms: []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)},
+		Leeway:     30 * time.Second,
+	}
+}
+
+var roles = []Role{RolePublish, RoleSubscribe, RoleAdmin}
 
 // algorithms are the signatures that an issuer may be allowed. HMAC is missing on purpose, see the package comment.
 var algorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-var defaultAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
-
 // ConfigError is a setting of an issuer that cannot be used.
 type ConfigError struct {
 	Index   int    // of the issuer
-	Field   string // name of the field of Issuer
-	Item    int    // place in the field where it is a list, or -1
+	Field   string // by its key, such as jwks_url or roles[1]
 	Problem string // what is wrong and how to mend it
 }
 
-func (e *ConfigError) Error() string {
-	if e.Item >= 0 {
-		return fmt.Sprintf("issuer %d: %s[%d]: %s", e.Index, e.Field, e.Item, e.Problem)
-	}
-	return fmt.Sprintf("issuer %d: %s: %s", e.Index, e.Field, e.Problem)
-}
+// Key returns where in a configuration the setting is, such as issuers[0].jwks_url.
+func (e *ConfigError) Key() string { return fmt.Sprintf("issuers[%d].%s", e.Index, e.Field) }
+
+func (e *ConfigError) Error() string { return e.Key() + ": " + e.Problem }
 
 // ConfigErrors is every setting that cannot be used.
 type ConfigErrors []*ConfigError
@@ -81,129 +85,139 @@ func (e ConfigErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// CheckIssuers finds what is wrong with issuers, but for the files that they name. The error is [ConfigErrors].
-func CheckIssuers(issuers []Issuer) error {
-	if wrong := check(issuers); len(wrong) > 0 {
-		return wrong
-	}
-	return nil
-}
-
-// nameForm is what an issuer may be called.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-// check looks for mistakes in the settings alone; it touches neither files nor network.
-func check(issuers []Issuer) ConfigErrors {
+// CheckIssuers finds what is wrong with issuers. It touches neither files nor network.
+func CheckIssuers(issuers []Issuer) ConfigErrors {
 	var found ConfigErrors
-	names, urls := map[string]int{}, map[issuerRole]int{}
+	names, uses := map[string]int{}, map[issuerRole]int{}
 	for i, issuer := range issuers {
-		wrong := func(field string, item int, format string, args ...any) {
-			found = append(found, &ConfigError{Index: i, Field: field, Item: item, Problem: fmt.Sprintf(format, args...)})
+		wrong := func(field, format string, args ...any) {
+			found = append(found, &ConfigError{Index: i, Field: field, Problem: fmt.Sprintf(format, args...)})
 		}
-		if first, taken := names[issuer.Name]; taken {
-			wrong("Name", -1, "issuer %d has this name too: give each its own", first)
+		if first, taken := names[issuer.Name]; taken && issuer.Name != "" {
+			wrong("name", "%q is the name of issuers[%d] too: choose another", issuer.Name, first)
 		}
 		names[issuer.Name] = i
-		issuer.checkSource(wrong)
+		issuer.checkName(wrong)
+		issuer.checkKeys(wrong)
 		issuer.checkUse(wrong)
 		for item, role := range issuer.Roles {
-			key := issuerRole{issuer.URL, role}
-			if first, taken := urls[key]; taken {
-				wrong("Roles", item, "issuer %d has the same URL and role: a token's issuer and use lead to one entry", first)
+			use := issuerRole{issuer.URL, role}
+			if first, taken := uses[use]; taken && first != i {
+				wrong(at("roles", item), "%q is the role of issuers[%d], which has the same url, too: remove one", role, first)
 			}
-			urls[key] = i
+			uses[use] = i
 		}
 	}
 	return found
 }
 
-type complaint func(field string, item int, format string, args ...any)
+type complaint func(field, format string, args ...any)
 
-// checkSource looks at who the issuer is and where its keys are.
-func (i *Issuer) checkSource(wrong complaint) {
-	if !nameForm.MatchString(i.Name) {
-		wrong("Name", -1, "%q must be 1 to 64 letters, digits, dots, underscores and hyphens, a letter or digit first", i.Name)
+// at names an item of a field that is a list.
+func at(field string, item int) string { return fmt.Sprintf("%s[%d]", field, item) }
+
+// nameForm is what an issuer may be called.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// checkName looks at who the issuer is.
+func (i *Issuer) checkName(wrong complaint) {
+	switch {
+	case i.Name == "":
+		wrong("name", "is missing: name the issuer, as rules know it by auth.issuer")
+	case !nameForm.MatchString(i.Name):
+		wrong("name", "%.64q is no name: use up to 64 letters, digits, dots, - and _, a letter or a digit first", i.Name)
 	}
-	fetched := i.JWKSFile == ""
 	switch {
 	case i.URL == "":
-		wrong("URL", -1, "is missing: set the iss claim of the issuer's tokens")
-	case strings.ContainsFunc(i.URL, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		wrong("URL", -1, "%q holds a space or control character", i.URL)
+		wrong("url", "is missing: write what the issuer's tokens have as iss")
+	case strings.ContainsFunc(i.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
+		wrong("url", "%.64q is no URL: write what the issuer's tokens have as iss", i.URL)
 	case i.JWKSFile == "" && i.JWKSURL == "":
 		if err := checkFetchURL(i.URL); err != nil {
-			wrong("URL", -1, "%s; for an issuer that is not reached under its name set JWKSURL or JWKSFile", err)
+			wrong("url", "%s; or say with jwks_url or jwks_file where the keys are", err)
 		}
 	}
-	if i.JWKSURL != "" {
+}
+
+// checkKeys looks at where the issuer's keys are.
+func (i *Issuer) checkKeys(wrong complaint) {
+	switch {
+	case i.JWKSFile != "" && i.JWKSURL != "":
+		wrong("jwks_url", "the issuer has jwks_file too: remove one of them")
+	case i.JWKSURL != "":
 		if err := checkFetchURL(i.JWKSURL); err != nil {
-			wrong("JWKSURL", -1, "%s", err)
+			wrong("jwks_url", "%s", err)
 		}
 	}
-	if !fetched && i.JWKSURL != "" {
-		wrong("JWKSFile", -1, "cannot be set together with JWKSURL: keys come from one place")
+	if i.JWKSFile != "" && i.CAFile != "" {
+		wrong("ca_file", "is for keys that are fetched: remove it, or jwks_file")
 	}
-	if !fetched && i.CAFile != "" {
-		wrong("CAFile", -1, "is for keys that are fetched: leave it out with JWKSFile")
-	}
-	if !fetched && i.BearerFile != "" {
-		wrong("BearerFile", -1, "is for keys that are fetched: leave it out with JWKSFile")
+	if i.JWKSFile != "" && i.BearerFile != "" {
+		wrong("bearer_file", "is for keys that are fetched: remove it, or jwks_file")
 	}
 }
 
 // checkUse looks at what the issuer's tokens must be and may do.
 func (i *Issuer) checkUse(wrong complaint) {
-	if len(i.Audiences) == 0 {
-		wrong("Audiences", -1, "is missing: set the aud claim that is meant for this bridge, or tokens for others count here")
-	}
-	for item, audience := range i.Audiences {
-		if audience == "" {
-			wrong("Audiences", item, "is empty")
-		}
-	}
-	if len(i.Roles) == 0 {
-		wrong("Roles", -1, "is missing: set publish, subscribe or both")
-	}
+	checkList(wrong, "audiences", i.Audiences, "is missing: list what tokens for this bridge have as aud, so that those for others are refused")
+	checkList(wrong, "roles", i.Roles, "is missing: list one or more of "+list(roles))
+	checkList(wrong, "algorithms", i.Algorithms, "is empty: list how tokens may be signed, or remove the key")
 	for item, role := range i.Roles {
-		if role != RolePublish && role != RoleSubscribe && role != RoleAdmin {
-			wrong("Roles", item, "%q is not a role: publish, subscribe or admin", role)
+		if role != "" && !slices.Contains(roles, role) {
+			wrong(at("roles", item), "%.64q is no role: choose one of %s", role, list(roles))
 		}
 	}
 	for item, algorithm := range i.Algorithms {
-		if slices.Contains(algorithms, jose.SignatureAlgorithm(algorithm)) {
-			continue
-		}
 		switch {
-		case strings.EqualFold(algorithm, "none"):
-			wrong("Algorithms", item, "none is not a signature: anybody could make such a token")
-		case strings.HasPrefix(algorithm, "HS"):
-			wrong("Algorithms", item, "%s is refused, for whoever can check such a token can make one: sign with %s", algorithm, jose.ES256)
+		case algorithm == "" || slices.Contains(algorithms, jose.SignatureAlgorithm(algorithm)):
+		case strings.EqualFold(algorithm, "none") || strings.HasPrefix(algorithm, "HS"):
+			wrong(at("algorithms", item), "%.64q does not prove who signed: use one with a public key, such as ES256", algorithm)
 		default:
-			wrong("Algorithms", item, "%q is not one of %s", algorithm, list(algorithms))
+			wrong(at("algorithms", item), "%.64q is not known: choose one of %s", algorithm, list(algorithms))
 		}
 	}
-	if i.Leeway < 0 || i.Leeway > MaxLeeway {
-		wrong("Leeway", -1, "%s is not between 0 and %s", i.Leeway, MaxLeeway)
+	switch {
+	case i.Leeway < 0:
+		wrong("leeway", "%s is too little: choose at least 0s", i.Leeway)
+	case i.Leeway > MaxLeeway:
+		wrong("leeway", "%s is too much: choose at most %s", i.Leeway, MaxLeeway)
 	}
 }
 
-// checkFetchURL says whether keys may be fetched there: over TLS, or from this machine.
+// checkList looks for what no list of texts may have.
+func checkList[T ~string](wrong complaint, field string, texts []T, missing string) {
+	if len(texts) == 0 {
+		wrong(field, "%s", missing)
+	}
+	for item, text := range texts {
+		if text == "" {
+			wrong(at(field, item), "is empty: write a value, or remove the entry")
+		} else if slices.Contains(texts[:item], text) {
+			wrong(at(field, item), "%.64q is in the list twice: remove one", text)
+		}
+	}
+}
+
+// checkFetchURL refuses keys that anybody on their way could replace: they come over TLS, or from this machine. The text
+// of a URL that may hold a password is not repeated.
 func checkFetchURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil {
-		return errors.New("is not a URL")
-	}
+	parsed, err := url.Parse(text)
 	switch {
-	case u.Host == "" || u.Opaque != "":
-		return fmt.Errorf("%q is not a full URL such as https://login.example.com", u.Redacted())
-	case u.User != nil:
-		return fmt.Errorf("%q holds a user or password: use BearerFile", u.Redacted())
-	case u.Fragment != "":
-		return fmt.Errorf("%q holds a fragment, which is never sent", text)
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
+	case err != nil:
+		return errors.New("is no URL: write one such as https://login.example.com")
+	case parsed.User != nil:
+		return errors.New("has a user or a password: remove them, and name a token's file with bearer_file")
+	case parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Hostname() == "":
+		return fmt.Errorf("%.64q is no URL: write one such as https://login.example.com", text)
+	case parsed.Fragment != "":
+		return fmt.Errorf("%.64q has a fragment, which is never sent: remove # and what follows", text)
+	case parsed.Scheme == "http" && !loopback(parsed.Hostname()):
+		return fmt.Errorf("%.64q is in cleartext, so that keys could be replaced on the way: use https, or jwks_file", text)
 	}
-	return fmt.Errorf("%q is not https: who can change keys on their way can make tokens (http is for localhost only)", text)
+	if port, err := strconv.ParseUint(cmp.Or(parsed.Port(), "443"), 10, 16); err != nil || port == 0 || strings.HasSuffix(parsed.Host, ":") {
+		return fmt.Errorf("%.64q has no port between 1 and 65535: write one such as https://login.example.com:8443", text)
+	}
+	return nil
 }
 
 func loopback(host string) bool {

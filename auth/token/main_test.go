@@ -115,10 +115,15 @@ func write(t testing.TB, name, content string) string {
 // fileIssuer returns an issuer whose keys are in a file.
 func fileIssuer(t testing.TB, keySet string) token.Issuer {
 	t.Helper()
-	return token.Issuer{
-		Name: "login", URL: issuerURL, JWKSFile: write(t, "keys.jwks", keySet),
-		Audiences: []string{audience}, Roles: []token.Role{token.RoleSubscribe},
-	}
+	issuer := newIssuer("login", issuerURL, token.RoleSubscribe)
+	issuer.JWKSFile = write(t, "keys.jwks", keySet)
+	return issuer
+}
+
+func newIssuer(name, url string, role token.Role) token.Issuer {
+	issuer := token.DefaultIssuer()
+	issuer.Name, issuer.URL, issuer.Audiences, issuer.Roles = name, url, []string{audience}, []token.Role{role}
+	return issuer
 }
 
 func newVerifier(t testing.TB, issuers ...token.Issuer) *token.Verifier {

@@ -29,9 +29,8 @@ func TestMintedTokensCount(t *testing.T) {
 	require.NoError(t, err)
 	loaded, err := token.LoadKey(path)
 	require.NoError(t, err)
-	issuer := token.Issuer{
-		Name: "dev", URL: "dev", JWKSFile: token.PublicPath(path), Audiences: []string{audience}, Roles: []token.Role{token.RolePublish},
-	}
+	issuer := newIssuer("dev", "dev", token.RolePublish)
+	issuer.JWKSFile = token.PublicPath(path)
 	for _, key := range []*token.Key{made, loaded} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVerifier(t, issuer)

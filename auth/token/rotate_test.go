@@ -148,10 +148,8 @@ func (s *keyServer) change(change func(s *keyServer)) {
 func urlVerifier(t testing.TB, server *keyServer, logger *slog.Logger) *token.Verifier {
 	t.Helper()
 	network := serve(t, server)
-	issuer := token.Issuer{
-		Name: "login", URL: issuerURL, JWKSURL: "http://localhost/keys",
-		Audiences: []string{audience}, Roles: []token.Role{token.RoleSubscribe},
-	}
+	issuer := newIssuer("login", issuerURL, token.RoleSubscribe)
+	issuer.JWKSURL = "http://localhost/keys"
 	v, err := token.NewVerifierDial([]token.Issuer{issuer}, logger, network.dial)
 	require.NoError(t, err)
 	return v

@@ -58,7 +58,7 @@ func NewVerifier(issuers []Issuer, logger *slog.Logger) (*Verifier, error) {
 }
 
 func newVerifier(issuers []Issuer, logger *slog.Logger, dial dialFunc) (*Verifier, error) {
-	if wrong := check(issuers); len(wrong) > 0 {
+	if wrong := CheckIssuers(issuers); len(wrong) > 0 {
 		return nil, wrong
 	}
 	v := &Verifier{issuers: map[issuerRole]*issuer{}, urls: map[string]bool{}}
@@ -83,17 +83,17 @@ func open(config Issuer, logger *slog.Logger, dial dialFunc) (source, *ConfigErr
 	if config.JWKSFile != "" {
 		keys, err := openFile(config.JWKSFile, logger)
 		if err != nil {
-			return nil, &ConfigError{Field: "JWKSFile", Item: -1, Problem: err.Error()}
+			return nil, &ConfigError{Field: "jwks_file", Problem: err.Error()}
 		}
 		return keys, nil
 	}
 	remote := &fetcher{issuer: config, dial: dial}
 	if _, err := remote.roots(); err != nil {
-		return nil, &ConfigError{Field: "CAFile", Item: -1, Problem: err.Error()}
+		return nil, &ConfigError{Field: "ca_file", Problem: err.Error()}
 	}
 	if config.BearerFile != "" {
 		if _, err := readBearer(config.BearerFile); err != nil {
-			return nil, &ConfigError{Field: "BearerFile", Item: -1, Problem: err.Error()}
+			return nil, &ConfigError{Field: "bearer_file", Problem: err.Error()}
 		}
 	}
 	return &remoteKeys{fetch: remote.keys, log: logger}, nil
@@ -101,14 +101,7 @@ func open(config Issuer, logger *slog.Logger, dial dialFunc) (source, *ConfigErr
 
 func (v *Verifier) add(config Issuer, keys source) {
 	ready := &issuer{name: config.Name, url: config.URL, audiences: config.Audiences, leeway: config.Leeway, source: keys}
-	if ready.leeway == 0 {
-		ready.leeway = DefaultLeeway
-	}
-	allowed := config.Algorithms
-	if len(allowed) == 0 {
-		allowed = defaultAlgorithms
-	}
-	for _, name := range allowed {
+	for _, name := range config.Algorithms {
 		ready.algorithms = append(ready.algorithms, jose.SignatureAlgorithm(name))
 	}
 	for _, role := range config.Roles {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -45,26 +46,23 @@ func newAccess(c *config.Config, dev bool, logger *slog.Logger) (*access, error)
 	}
 	var ruleErr error
 	a.rules, ruleErr = rule.Compile(declarations(c.Topics))
-	a.verifier, err = token.NewVerifier(issuers(c.Issuers), logger)
+	a.verifier, err = token.NewVerifier(c.Issuers, logger)
 	if err := errors.Join(atTopics(c, ruleErr), atIssuers(c, err)); err != nil {
 		return nil, err
 	}
 	a.readers = &token.Gate{Verifier: a.verifier, Role: token.RoleSubscribe, Cookie: c.Public.Cookie, Origins: a.origins}
 	a.publishers = &token.Gate{Verifier: a.verifier, Role: token.RolePublish}
 	for _, issuer := range c.Issuers {
-		for _, role := range issuer.Roles {
-			a.readersSignIn = a.readersSignIn || token.Role(role) == token.RoleSubscribe
-		}
+		a.readersSignIn = a.readersSignIn || slices.Contains(issuer.Roles, token.RoleSubscribe)
 	}
 	return a, nil
 }
 
-// checkAccess finds what newAccess would, but for the files of the issuers.
+// checkAccess finds what newAccess would, but for the files of the issuers. What else is wrong with them, loading finds.
 func checkAccess(c *config.Config) error {
 	_, originErr := token.NewOrigins(c.Public.Origins)
 	_, ruleErr := rule.Compile(declarations(c.Topics))
-	issuerErr := token.CheckIssuers(issuers(c.Issuers))
-	return errors.Join(c.At("public.origins", originErr), atTopics(c, ruleErr), atIssuers(c, issuerErr))
+	return errors.Join(c.At("public.origins", originErr), atTopics(c, ruleErr))
 }
 
 func declarations(topics []config.Topic) []rule.Declaration {
@@ -75,20 +73,6 @@ func declarations(topics []config.Topic) []rule.Declaration {
 		}
 	}
 	return declared
-}
-
-func issuers(configured []config.Issuer) []token.Issuer {
-	made := make([]token.Issuer, len(configured))
-	for i, c := range configured {
-		made[i] = token.Issuer{
-			Name: c.Name, URL: c.URL, JWKSFile: c.JWKSFile, JWKSURL: c.JWKSURL, CAFile: c.CAFile, BearerFile: c.BearerFile,
-			Audiences: c.Audiences, Algorithms: c.Algorithms, Leeway: c.Leeway,
-		}
-		for _, role := range c.Roles {
-			made[i].Roles = append(made[i].Roles, token.Role(role))
-		}
-	}
-	return made
 }
 
 // atTopics adds to each error of the rules where in the file it is.
@@ -104,7 +88,7 @@ func atTopics(c *config.Config, err error) error {
 			if wrong.Line > 0 {
 				text = fmt.Sprintf("line %d, column %d of the rule: %s", wrong.Line, wrong.Column, wrong.Message)
 			}
-			err = c.At(config.Entry("topics", wrong.Index, wrong.Field, -1), errors.New(text))
+			err = c.At(fmt.Sprintf("topics[%d].%s", wrong.Index, wrong.Field), errors.New(text))
 		}
 		placed = append(placed, err)
 	}
@@ -119,7 +103,7 @@ func atIssuers(c *config.Config, err error) error {
 	}
 	var placed []error
 	for _, w := range wrong {
-		placed = append(placed, c.At(config.Entry("issuers", w.Index, w.Field, w.Item), errors.New(w.Problem)))
+		placed = append(placed, c.At(w.Key(), errors.New(w.Problem)))
 	}
 	return errors.Join(placed...)
 }

@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"bridge/schema":                       {"bridge", "gen/ssebridge/v1"},
 	"bridge/sse":                          {"bridge", "bridge/telemetry"},
 	"cmd/ssebridge":                       {"auth", "auth/rule", "auth/token", "bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
-	"cmd/ssebridge/config":                {},
+	"cmd/ssebridge/config":                {"auth/token"},
 	"gen/demo/v1":                         {},
 	"gen/ssebridge/v1":                    {},
 	"gen/ssebridge/v1/ssebridgev1connect": {"gen/ssebridge/v1"},

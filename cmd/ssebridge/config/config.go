@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/ssebridge/ssebridge/auth/token"
+)
 
 // Config is what an operator sets. The name of a key is in the tag of its field. A path in it is relative to the
 // working directory of the process.
@@ -15,11 +19,11 @@ type Config struct {
 	Publish  Publish  `yaml:"publish"`
 	Events   Events   `yaml:"events"`
 	// Schemas are descriptor-set files with event types, paths or globs as in path/filepath.Match.
-	Schemas []string `yaml:"schemas"`
-	Logging Logging  `yaml:"logging"`
-	Drain   Drain    `yaml:"drain"`
-	Issuers []Issuer `yaml:"issuers"`
-	Topics  []Topic  `yaml:"topics"` // the first whose pattern matches a topic governs it
+	Schemas []string       `yaml:"schemas"`
+	Logging Logging        `yaml:"logging"`
+	Drain   Drain          `yaml:"drain"`
+	Issuers []token.Issuer `yaml:"issuers"`
+	Topics  []Topic        `yaml:"topics"` // the first whose pattern matches a topic governs it
 
 	origins map[string]Position // where each key was given
 	source  *source             // nil without a file
@@ -111,20 +115,6 @@ type Drain struct {
 	Grace time.Duration `yaml:"grace"` // after which open connections are cut
 }
 
-// Issuer is somebody whose tokens are accepted.
-type Issuer struct {
-	Name       string        `yaml:"name"` // auth.issuer in rules
-	URL        string        `yaml:"url"`  // the token's iss, compared byte by byte
-	JWKSFile   string        `yaml:"jwks_file"`
-	JWKSURL    string        `yaml:"jwks_url"`
-	CAFile     string        `yaml:"ca_file"`     // PEM roots for JWKSURL, in place of the system's
-	BearerFile string        `yaml:"bearer_file"` // token to send to JWKSURL
-	Audiences  []string      `yaml:"audiences"`   // one of them must be in the token's aud
-	Roles      []string      `yaml:"roles"`       // publish, subscribe or both: refused elsewhere
-	Algorithms []string      `yaml:"algorithms"`  // how a token may be signed
-	Leeway     time.Duration `yaml:"leeway"`      // by how much its clock may be ahead
-}
-
 // Topic declares topics: which exist, what may be published there, and who may do what.
 type Topic struct {
 	Pattern   string   `yaml:"pattern"`   // such as shops/{shop}/orders/{order}
@@ -152,13 +142,5 @@ func Default() Config {
 		Events:  Events{Source: "/ssebridge"},
 		Logging: Logging{Level: "info", Format: "text"},
 		Drain:   Drain{Grace: 20 * time.Second},
-	}
-}
-
-// defaultIssuer returns what holds where an issuer does not say otherwise.
-func defaultIssuer() Issuer {
-	return Issuer{
-		Algorithms: []string{"RS256", "ES256", "EdDSA"},
-		Leeway:     30 * time.Second,
 	}
 }

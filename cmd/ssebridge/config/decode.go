@@ -7,6 +7,8 @@ import (
 	"regexp"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/ssebridge/ssebridge/auth/token"
 )
 
 // decoder fills a configuration from a syntax tree. It goes on after a mistake.
@@ -117,8 +119,8 @@ func (d *decoder) list(key string, sequence *ast.SequenceNode, into reflect.Valu
 	into.Set(reflect.MakeSlice(into.Type(), len(sequence.Values), len(sequence.Values)))
 	for i, node := range sequence.Values {
 		entry := into.Index(i)
-		if issuer, ok := reflect.TypeAssert[*Issuer](entry.Addr()); ok {
-			*issuer = defaultIssuer()
+		if issuer, ok := reflect.TypeAssert[*token.Issuer](entry.Addr()); ok {
+			*issuer = token.DefaultIssuer()
 		}
 		d.decode(fmt.Sprintf("%s[%d]", key, i), node, entry)
 	}

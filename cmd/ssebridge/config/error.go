@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,22 +58,6 @@ func (c *Config) At(key string, err error) error {
 		return nil
 	}
 	return c.at(key, err)
-}
-
-// Entry returns the key of a field of an entry of topics or issuers, counted from 0: the field by its key or by the name
-// of its Go field, empty for the entry itself; of a field that is a list, the item, or -1.
-func Entry(list string, index int, field string, item int) string {
-	key := fmt.Sprintf("%s[%d]", list, index)
-	everyKey("", reflect.TypeFor[Config](), func(known string, _ reflect.Type) {
-		name, ok := strings.CutPrefix(known, list+"[].")
-		if ok && strings.EqualFold(strings.ReplaceAll(name, "_", ""), strings.ReplaceAll(field, "_", "")) {
-			key += "." + name
-		}
-	})
-	if item >= 0 {
-		key += fmt.Sprintf("[%d]", item)
-	}
-	return key
 }
 
 func (c *Config) at(key string, err error) *Error {

@@ -94,12 +94,14 @@ func (s scalar) String() string {
 
 // set reads a value into a field. The error says what is wrong and how to mend it.
 func set(field reflect.Value, value scalar) (err error) {
-	switch field := field.Addr().Interface().(type) {
-	case *string:
+	if field.Kind() == reflect.String {
 		if !value.as(text) {
 			return fmt.Errorf("%s is not text: put it in quotes, %q", value, value.text)
 		}
-		*field = value.text
+		field.SetString(value.text)
+		return nil
+	}
+	switch field := field.Addr().Interface().(type) {
 	case *bool:
 		*field, err = strconv.ParseBool(value.text)
 		if !value.as(boolean) || err != nil {
