@@ -1,6 +1,10 @@
 package bridge
 
-import "strings"
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
 
 // Subscription is what a reader asks for.
 type Subscription struct {
@@ -35,6 +39,17 @@ func (s *Subscription) reads(topic string) bool {
 // TypeFilter is the full name of a type, or a package followed by ".*", which stands for every type whose name
 // begins with that package.
 type TypeFilter string
+
+// typeFilter is written as in the protobuf language specification, "Identifiers".
+var typeFilter = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\.\*)?$`)
+
+// ParseTypeFilter reads a filter. The error says how to mend it.
+func ParseTypeFilter(text string) (TypeFilter, error) {
+	if !typeFilter.MatchString(text) {
+		return "", fmt.Errorf("%.80q: use the full name of a type, such as shop.v1.OrderShipped, or a package, such as shop.v1.*", text)
+	}
+	return TypeFilter(text), nil
+}
 
 // Matches reports whether the filter lets a type pass.
 func (f TypeFilter) Matches(name string) bool {

@@ -91,10 +91,6 @@ var words = []string{
 var (
 	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-	// typeName is the full name of a message type, or a package and ".*" (protobuf language specification,
-	// "Identifiers").
-	typeName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\.\*)?$`)
-
 	// uriReference has the characters of a URI reference (RFC 3986, section 2).
 	uriReference = regexp.MustCompile(`^[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*$`)
 )
@@ -157,10 +153,10 @@ func parseVariable(segment string) (name, wildcard string, err error) {
 func parseTypes(texts []string) ([]bridge.TypeFilter, error) {
 	filters := make([]bridge.TypeFilter, len(texts))
 	for i, text := range texts {
-		if !typeName.MatchString(text) {
-			return nil, fmt.Errorf("%.80q: use the full name of a type, such as shop.v1.OrderShipped, or a package, such as shop.v1.*", text)
+		var err error
+		if filters[i], err = bridge.ParseTypeFilter(text); err != nil {
+			return nil, err
 		}
-		filters[i] = bridge.TypeFilter(text)
 	}
 	return filters, nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,10 +26,6 @@ const (
 )
 
 var params = []string{paramTopic, paramSince, paramType, paramFormat}
-
-// typeFilter is the full name of a message type, or a package and ".*" (protobuf language specification,
-// "Identifiers").
-var typeFilter = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(\.\*)?$`)
 
 // request is what a caller asks for.
 type request struct {
@@ -109,10 +104,11 @@ func parseTypes(texts []string) ([]bridge.TypeFilter, error) {
 	}
 	filters := make([]bridge.TypeFilter, 0, len(texts))
 	for _, text := range texts {
-		if !typeFilter.MatchString(text) {
-			return nil, paramErrorf(paramType, "%.80q: use the full name of a type, such as shop.v1.OrderShipped, or a package, such as shop.v1.*", text)
+		filter, err := bridge.ParseTypeFilter(text)
+		if err != nil {
+			return nil, paramErrorf(paramType, "%v", err)
 		}
-		filters = append(filters, bridge.TypeFilter(text))
+		filters = append(filters, filter)
 	}
 	return filters, nil
 }
