@@ -4,11 +4,11 @@ package bridge
 // concurrently. Its errors are of type *Refusal: an unknown type, bytes that are not of the type, a broken validation
 // rule.
 type Encoder interface {
-	// Encode takes the two fields of a google.protobuf.Any. It returns the full name of the type and the
+	// Encode takes the type that [Encoders].TypeName has found and the value of a google.protobuf.Any. It returns the
 	// message in the protobuf JSON mapping, compact and byte for byte the same for equal input.
-	Encode(typeURL string, value []byte) (typeName string, data []byte, err error)
+	Encode(typeName string, value []byte) (data []byte, err error)
 	// EncodeJSON does the same for an Any in the protobuf JSON mapping, such as {"@type":…,"orderId":…}.
-	EncodeJSON(json []byte) (typeName string, data []byte, err error)
+	EncodeJSON(typeName string, json []byte) (data []byte, err error)
 }
 
 // Encoders makes encoders. It may be used concurrently.

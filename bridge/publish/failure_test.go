@@ -141,11 +141,11 @@ type brokenEncoders struct{ plainEncoders }
 
 func (brokenEncoders) Encoder([]byte) (bridge.Encoder, error) { return brokenEncoders{}, nil }
 
-func (brokenEncoders) Encode(typeURL string, value []byte) (string, []byte, error) {
+func (brokenEncoders) Encode(_ string, value []byte) ([]byte, error) {
 	if string(value) == "8" {
 		panic("a bug")
 	}
-	return typeURL, value, nil
+	return value, nil
 }
 
 // slowPending delays the results of a real log, so that they are in flight when the bug is found.

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/ssebridge/ssebridge/bridge"
 	"github.com/ssebridge/ssebridge/bridge/telemetry"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
@@ -174,7 +172,7 @@ func (in *intake) read(
 	if accepted.Source, err = in.authorize(accepted.Topic, accepted.Type); err != nil {
 		return nil, err
 	}
-	if err := in.encode(accepted, event.GetData(), json); err != nil {
+	if err := in.encode(accepted, event.GetData().GetValue(), json); err != nil {
 		return nil, err
 	}
 	send.Encoded(accepted.Type, len(accepted.Data))
@@ -185,16 +183,16 @@ func (in *intake) read(
 	return accepted, nil
 }
 
-// encode sets the type and the data of an event, which came as JSON where json is not nil.
-func (in *intake) encode(accepted *bridge.Event, data *anypb.Any, json []byte) error {
+// encode sets the data of an event, which came as JSON where json is not nil.
+func (in *intake) encode(accepted *bridge.Event, value, json []byte) error {
 	encoder, err := in.types()
 	if err != nil {
 		return err
 	}
 	if json != nil {
-		accepted.Type, accepted.Data, err = encoder.EncodeJSON(json)
+		accepted.Data, err = encoder.EncodeJSON(accepted.Type, json)
 	} else {
-		accepted.Type, accepted.Data, err = encoder.Encode(data.GetTypeUrl(), data.GetValue())
+		accepted.Data, err = encoder.Encode(accepted.Type, value)
 	}
 	return err
 }

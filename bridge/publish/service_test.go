@@ -76,11 +76,9 @@ func (plainEncoders) TypeName(typeURL string, json []byte) (string, error) {
 
 func (plainEncoders) Encoder([]byte) (bridge.Encoder, error) { return plainEncoders{}, nil }
 
-func (plainEncoders) Encode(typeURL string, value []byte) (string, []byte, error) {
-	return typeURL, value, nil
-}
+func (plainEncoders) Encode(_ string, value []byte) ([]byte, error) { return value, nil }
 
-func (plainEncoders) EncodeJSON(json []byte) (string, []byte, error) { return "json", json, nil }
+func (plainEncoders) EncodeJSON(_ string, json []byte) ([]byte, error) { return json, nil }
 
 // serve runs a service and returns clients of it.
 func serve(t *testing.T, config publish.Config) (*publish.Service, ssebridgev1connect.PublishServiceClient, *grpchealth.Client) {

@@ -44,46 +44,39 @@ func (r *Registry) TypeName(typeURL string, json []byte) (string, error) {
 }
 
 // Encode implements bridge.Encoder.
-func (e *encoder) Encode(typeURL string, value []byte) (typeName string, data []byte, err error) {
-	if refusal := checkURL(typeURL); refusal != nil {
-		return "", nil, refusal
-	}
-	name := nameOf(typeURL)
+func (e *encoder) Encode(typeName string, value []byte) (data []byte, err error) {
+	name := protoreflect.FullName(typeName)
 	defer e.guard(name, &data, &err)
 	data, refusal := e.encode(e.resolver(), name, value)
 	if refusal != nil {
-		return "", nil, refusal
+		return nil, refusal
 	}
-	return string(name), data, nil
+	return data, nil
 }
 
 // EncodeJSON implements bridge.Encoder.
-func (e *encoder) EncodeJSON(text []byte) (typeName string, data []byte, err error) {
-	url, refusal := typeOf(text)
-	if refusal != nil {
-		return "", nil, refusal
-	}
-	name := nameOf(url)
+func (e *encoder) EncodeJSON(typeName string, text []byte) (data []byte, err error) {
+	name := protoreflect.FullName(typeName)
 	types := e.resolver()
 	if found, _ := types.message(name); found == nil {
-		return "", nil, refuseUnknown(name)
+		return nil, refuseUnknown(name)
 	}
 	defer e.guard(name, &data, &err)
 	// Braces and commas bound how many messages and values there are, whatever they hold.
 	if bytes.Count(text, []byte("{"))*eventScale.message+bytes.Count(text, []byte(","))*eventScale.value > eventBudget {
-		return "", nil, tooLarge().refusal()
+		return nil, tooLarge().refusal()
 	}
 	var event anypb.Any
 	options := protojson.UnmarshalOptions{AllowPartial: true, RecursionLimit: maxDepth, Resolver: types}
 	if err := options.Unmarshal(text, &event); err != nil {
 		path, message := explainJSON(text, err)
-		return "", nil, refuse(path, ruleJSON, message)
+		return nil, refuse(path, ruleJSON, message)
 	}
-	data, refusal = e.encode(types, name, event.GetValue())
+	data, refusal := e.encode(types, name, event.GetValue())
 	if refusal != nil {
-		return "", nil, refusal
+		return nil, refusal
 	}
-	return string(name), data, nil
+	return data, nil
 }
 
 // encode decodes, checks and encodes one message.

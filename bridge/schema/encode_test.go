@@ -209,7 +209,7 @@ func TestEncodeExtensions(t *testing.T) {
 	detail := field(".google.protobuf.Any", "detail")
 	detail.Number, detail.Extendee = proto.Int32(101), proto.String(".ext.Base")
 	f.Extension = []*fieldProto{more, detail}
-	for source, e := range map[string]bridge.Encoder{
+	for source, e := range map[string]encoderOfAny{
 		"schema": encoder(t, f),
 		"files":  must(open(t, write(t, "ext.binpb", set(f))).Encoder(nil)),
 	} {

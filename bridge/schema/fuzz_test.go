@@ -28,13 +28,12 @@ var kinds = []string{
 	"google.protobuf.Struct", "google.protobuf.FieldMask", "google.protobuf.FileDescriptorProto", "no.Such", "",
 }
 
-func fuzzEncoder(f testing.TB) bridge.Encoder {
+func fuzzEncoder(f testing.TB) encoderOfAny {
 	old := file("old.proto", "old", []string{"google/protobuf/wrappers.proto"}, message("Old",
 		field("required string", "name"), field("repeated .old.Old", "next"), field("bytes", "bytes"), field("repeated double", "numbers"),
 		field(".google.protobuf.Int64Value", "wrapped"), field("repeated float", "floats")))
 	old.Syntax = proto.String("proto2")
-	registry, err := schema.Open(nil, slog.New(panicking{slog.DiscardHandler}))
-	require.NoError(f, err)
+	registry := openLogging(f, panicking{slog.DiscardHandler})
 	return must(registry.Encoder(set(shop(), old)))
 }
 
@@ -46,7 +45,7 @@ func (panicking) Enabled(context.Context, slog.Level) bool { return true }
 func (panicking) Handle(_ context.Context, record slog.Record) error { panic(record.Message) }
 
 // checkOutput asserts what readers and publishers rely on for any input.
-func checkOutput(t *testing.T, _ bridge.Encoder, name string, data []byte, err error) {
+func checkOutput(t *testing.T, name string, data []byte, err error) {
 	t.Helper()
 	if err != nil {
 		var refusal *bridge.Refusal
@@ -77,7 +76,7 @@ func FuzzEncode(f *testing.F) {
 	e := fuzzEncoder(f)
 	f.Fuzz(func(t *testing.T, kind uint8, value []byte) {
 		name, data, err := e.Encode("/"+kinds[int(kind)%len(kinds)], value)
-		checkOutput(t, e, name, data, err)
+		checkOutput(t, name, data, err)
 		_, again, _ := e.Encode("/"+kinds[int(kind)%len(kinds)], value)
 		require.Equal(t, string(data), string(again), "stable")
 	})
@@ -93,7 +92,7 @@ func FuzzEncodeJSON(f *testing.F) {
 	e := fuzzEncoder(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		name, data, err := e.EncodeJSON(text)
-		checkOutput(t, e, name, data, err)
+		checkOutput(t, name, data, err)
 		if err != nil || name != kinds[0] || len(data) == len("{}") {
 			return
 		}
@@ -113,11 +112,10 @@ func FuzzSchema(f *testing.F) {
 	old.MessageType[0].ExtensionRange = append(old.MessageType[0].ExtensionRange, extensionRange(100, 200))
 	f.Add(set(old))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		registry, err := schema.Open(nil, slog.New(panicking{slog.DiscardHandler}))
-		require.NoError(t, err)
+		registry := openLogging(t, panicking{slog.DiscardHandler})
 		e, err := registry.Encoder(data)
 		if err != nil {
-			checkOutput(t, nil, "", nil, err)
+			checkOutput(t, "", nil, err)
 			require.NotContains(t, err.Error(), "cannot take", "the protobuf runtime has panicked")
 			return
 		}
@@ -130,7 +128,7 @@ func FuzzSchema(f *testing.F) {
 				url := "/" + file.GetPackage() + "." + m.GetName()
 				for _, value := range []string{"", "\x0a\x00", "\x08\x01", "\x0a\x01x\x12\x02\x0a\x00\x18\x01\x22\x00"} {
 					name, data, err := e.Encode(url, []byte(value))
-					checkOutput(t, e, name, data, err)
+					checkOutput(t, name, data, err)
 				}
 			}
 		}

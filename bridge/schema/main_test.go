@@ -150,15 +150,49 @@ func write(t testing.TB, name string, data []byte) string {
 	return path
 }
 
-func open(t testing.TB, globs ...string) *schema.Registry {
+// registry makes encoders that take events as they are published.
+type registry struct{ *schema.Registry }
+
+func (r registry) Encoder(data []byte) (encoderOfAny, error) {
+	e, err := r.Registry.Encoder(data)
+	return encoderOfAny{e, r}, err
+}
+
+// encoderOfAny finds the type of an event and then encodes it.
+type encoderOfAny struct {
+	bridge.Encoder
+
+	types registry
+}
+
+func (e encoderOfAny) Encode(typeURL string, value []byte) (name string, data []byte, err error) {
+	if name, err = e.types.TypeName(typeURL, nil); err == nil {
+		data, err = e.Encoder.Encode(name, value)
+	}
+	return name, data, err
+}
+
+func (e encoderOfAny) EncodeJSON(text []byte) (name string, data []byte, err error) {
+	if name, err = e.types.TypeName("", text); err == nil {
+		data, err = e.Encoder.EncodeJSON(name, text)
+	}
+	return name, data, err
+}
+
+func open(t testing.TB, globs ...string) registry {
 	t.Helper()
-	registry, err := schema.Open(globs, slog.New(slog.DiscardHandler))
+	return openLogging(t, slog.DiscardHandler, globs...)
+}
+
+func openLogging(t testing.TB, handler slog.Handler, globs ...string) registry {
+	t.Helper()
+	opened, err := schema.Open(globs, slog.New(handler))
 	require.NoError(t, err)
-	return registry
+	return registry{opened}
 }
 
 // encoder returns an encoder without files for a publisher that sends these.
-func encoder(t testing.TB, files ...*fileProto) bridge.Encoder {
+func encoder(t testing.TB, files ...*fileProto) encoderOfAny {
 	t.Helper()
 	var data []byte
 	if len(files) > 0 {

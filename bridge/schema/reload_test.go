@@ -38,7 +38,7 @@ func put(t *testing.T, path string, data []byte) {
 
 func knows(t *testing.T, e bridge.Encoder, name string) bool {
 	t.Helper()
-	_, _, err := e.Encode(name, nil)
+	_, err := e.Encode(name, nil)
 	return err == nil
 }
 

@@ -140,13 +140,13 @@ func TestRulesOfFileWithLinkedPath(t *testing.T) {
 
 func TestRulesSideBySide(t *testing.T) {
 	registry := open(t)
-	version := func(length uint64, extra ...*fieldProto) bridge.Encoder {
+	version := func(length uint64, extra ...*fieldProto) encoderOfAny {
 		fields := append([]*fieldProto{field("string", "name", minLen(length))}, extra...)
 		return must(registry.Encoder(set(file("v.proto", "v", []string{"buf/validate/validate.proto"}, message("V", fields...)))))
 	}
 	one, two := version(1), version(2, field("string", "more"))
 	for _, test := range []struct {
-		encoder bridge.Encoder
+		encoder encoderOfAny
 		text    string
 		ok      bool
 	}{

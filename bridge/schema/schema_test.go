@@ -61,7 +61,7 @@ func TestSchemaRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e, err := open(t).Encoder(test.data)
-			assert.Nil(t, e)
+			assert.Nil(t, e.Encoder)
 			refusal := refused(t, err, bridge.CodeInvalidArgument)
 			assert.Equal(t, "schema", refusal.Violations[0].Field)
 			assert.Equal(t, "schema", refusal.Violations[0].Rule)
@@ -77,7 +77,7 @@ func TestSchemaRefused(t *testing.T) {
 func TestSchemaOfBuf(t *testing.T) {
 	data, err := os.ReadFile("testdata/shop.binpb")
 	require.NoError(t, err)
-	for _, e := range []bridge.Encoder{must(open(t).Encoder(data)), must(open(t, "testdata/shop.binpb").Encoder(nil))} {
+	for _, e := range []encoderOfAny{must(open(t).Encoder(data)), must(open(t, "testdata/shop.binpb").Encoder(nil))} {
 		_, data, err := e.EncodeJSON([]byte(`{"@type":"/shop.v1.Order","lines":[{"cents":"7"}],"placed_at":"2026-01-01T00:00:00Z"}`))
 		require.NoError(t, err)
 		assert.Equal(t, `{"placedAt":"2026-01-01T00:00:00Z","lines":[{"cents":"7"}]}`, string(data))
