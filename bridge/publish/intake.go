@@ -114,13 +114,12 @@ func (in *intake) accept(ctx context.Context, event *ssebridgev1.Event) error {
 	received := time.Now()
 	send := in.config.Telemetry.Receive(received)
 	accepted, err := in.read(ctx, event, received, &send)
-	if schema := (*schemaError)(nil); errors.As(err, &schema) {
-		send.Failed()
-		return err
-	} else if refusal := (*bridge.Refusal)(nil); errors.As(err, &refusal) {
-		send.Refused(string(refusal.Code), refusal.Rule())
-		return in.queue(ctx, outcome{refusal: refusal})
-	} else if err != nil {
+	if err != nil {
+		_, unusable := errors.AsType[*schemaError](err) // wraps a refusal, which is of the schema and not of the event
+		if refusal, ok := errors.AsType[*bridge.Refusal](err); ok && !unusable {
+			send.Refused(string(refusal.Code), refusal.Rule())
+			return in.queue(ctx, outcome{refusal: refusal})
+		}
 		send.Failed()
 		return err
 	}
