@@ -388,16 +388,22 @@ func TestStalledReaderIsClosed(t *testing.T) {
 	})
 }
 
+// readTheLog opens a reader behind a hundred pages of a slow log in which nothing is for it.
+func readTheLog(t *testing.T) (*bench, *stream) {
+	t.Helper()
+	b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
+	for range 256 * 100 {
+		b.log.store("elsewhere")
+	}
+	b.log.slow = time.Second
+	return b, b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+}
+
 // TestHeartbeatsWhileReadingTheLog: a reader for which nothing is in a long piece of the log is not silent.
 func TestHeartbeatsWhileReadingTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
-		for range 256 * 100 {
-			b.log.store("elsewhere")
-		}
-		b.log.slow = time.Second
-		s := b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+		_, s := readTheLog(t)
 		_, _ = s.take()
 		time.Sleep(90 * time.Second)
 		lines, ended := s.take()
@@ -413,12 +419,7 @@ func TestHeartbeatsWhileReadingTheLog(t *testing.T) {
 func TestEndWhileReadingTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, bridge.Settings{WindowEvents: 2, HistoryBytes: 1})
-		for range 256 * 100 {
-			b.log.store("elsewhere")
-		}
-		b.log.slow = time.Second
-		s := b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String())
+		b, s := readTheLog(t)
 		b.hub.Drain()
 		time.Sleep(1100 * time.Millisecond)
 		lines, ended := s.take()
