@@ -14,28 +14,29 @@ import (
 // newPublishClient returns the HTTP client of a publisher: HTTP/2, in cleartext for http URLs, because streams in both
 // directions need it. Roots are those of https URLs; nil is the system's.
 func newPublishClient(roots *x509.CertPool) *http.Client {
-	var protocols http.Protocols
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		Protocols:       &protocols,
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
-	}}
+	transport := newTransport(roots)
+	transport.Protocols.SetHTTP2(true)
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second}
+	return &http.Client{Transport: transport}
 }
 
 // newReadClient returns the HTTP client of a reader: HTTP/2 or HTTP/1.1 for https URLs, HTTP/1.1 for the others. Roots are
 // those of https URLs; nil is the system's.
 func newReadClient(roots *x509.CertPool) *http.Client {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
+	transport := newTransport(roots)
+	transport.Protocols.SetHTTP1(true)
+	transport.Protocols.SetHTTP2(true)
+	return &http.Client{Transport: transport}
+}
+
+// newTransport returns a transport that speaks no protocol yet.
+func newTransport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
-		Protocols:       &protocols,
+		Protocols:       new(http.Protocols),
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-	}}
+	}
 }
 
 // caUsage is the help of --ca.
