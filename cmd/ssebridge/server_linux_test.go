@@ -13,9 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/types/known/structpb"
 
-	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
 )
 
@@ -62,17 +60,12 @@ func TestStalledReaderCostsLittleKernelMemory(t *testing.T) {
 // stallReader reads 10 of 30 MiB from a bridge that holds nothing else.
 func stallReader(t *testing.T, publisher ssebridgev1connect.PublishServiceClient, conn net.Conn) {
 	t.Helper()
-	big, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
-	require.NoError(t, err)
-	batch := &ssebridgev1.PublishBatchRequest{}
-	for range 15 {
-		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "a", Data: packed(t, big)})
-	}
+	batch := largeBatch(t, "a")
 	for range 10 { // 30 MiB
 		_, err := publisher.PublishBatch(t.Context(), connect.NewRequest(batch))
 		require.NoError(t, err)
 	}
-	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	_, err := fmt.Fprintf(conn, "GET /v1/events?topic=a&since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
 	for taken, piece := 0, make([]byte, 64<<10); taken < 10<<20; {
 		n, err := conn.Read(piece)

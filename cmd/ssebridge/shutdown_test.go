@@ -19,16 +19,22 @@ import (
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
 
-// stall opens a stream of many events and reads none of them, so that the bridge cannot say farewell.
-func stall(t *testing.T, bridge *process) {
+// largeBatch returns 3 MiB of events.
+func largeBatch(t *testing.T, topic string) *ssebridgev1.PublishBatchRequest {
 	t.Helper()
-	big, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
+	large, err := structpb.NewStruct(map[string]any{"text": strings.Repeat("x", 200<<10)})
 	require.NoError(t, err)
 	batch := &ssebridgev1.PublishBatchRequest{}
 	for range 15 {
-		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: "big", Data: packed(t, big)})
+		batch.Events = append(batch.Events, &ssebridgev1.Event{Topic: topic, Data: packed(t, large)})
 	}
-	_, err = publisher("http://"+bridge.internal).PublishBatch(t.Context(), connect.NewRequest(batch))
+	return batch
+}
+
+// stall opens a stream of many events and reads none of them, so that the bridge cannot say farewell.
+func stall(t *testing.T, bridge *process) {
+	t.Helper()
+	_, err := publisher("http://"+bridge.internal).PublishBatch(t.Context(), connect.NewRequest(largeBatch(t, "big")))
 	require.NoError(t, err)
 	conn := dial(t, "http://"+bridge.public)
 	tcp, ok := conn.(*net.TCPConn)
