@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -204,5 +203,5 @@ func comeAndGo(t *testing.T, bridge *process, published *numbers) {
 			return
 		}
 	}
-	assert.True(t, errors.Is(err, os.ErrDeadlineExceeded), "%v", err)
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
