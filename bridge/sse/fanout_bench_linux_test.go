@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,15 +75,44 @@ func BenchmarkFanout(b *testing.B) {
 			}
 		})
 	})
-	for name, transport := range map[string]transport{"taken over": everyTransport[0], "goroutines": everyTransport[1]} {
-		b.Run(name, func(b *testing.B) {
-			bench := newRealBench(b, transport, sse.Config{}, bridge.Settings{})
-			swarm := startSwarm(b, bench.address)
-			require.Eventually(b, func() bool { return bench.hub.Readers() == fanoutReaders }, 10*time.Second, time.Millisecond)
+	for _, way := range []struct {
+		name      string
+		transport transport
+		stopped   bool
+	}{
+		{name: "taken over", transport: everyTransport[0]},
+		{name: "taken over, and one that reads nothing", transport: everyTransport[0], stopped: true},
+		{name: "goroutines", transport: everyTransport[1]},
+		{name: "goroutines, and one that reads nothing", transport: everyTransport[1], stopped: true},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			bench := newRealBench(b, way.transport, sse.Config{}, bridge.Settings{})
+			swarm, readers := startSwarm(b, bench.address), fanoutReaders
+			if way.stopped {
+				stopReading(b, bench)
+				readers++
+			}
+			require.Eventually(b, func() bool { return bench.hub.Readers() == readers }, 10*time.Second, time.Millisecond)
 			bench.log.data = fanoutEvent(1).Data
 			measureFanout(b, swarm, func() { bench.log.store("a") })
 		})
 	}
+}
+
+// stopReading opens a stream for which more is kept than the kernel takes, and reads nothing of it.
+func stopReading(b *testing.B, bench *realBench) {
+	b.Helper()
+	bench.log.data = fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", 1<<20))
+	first := bench.log.store("b")
+	for range 8 {
+		bench.log.store("b")
+	}
+	conn, err := net.Dial("tcp", bench.address)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = conn.Close() })
+	require.NoError(b, conn.(*net.TCPConn).SetReadBuffer(4<<10)) //nolint:forcetypeassert // panics in a benchmark
+	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&topic=b&since=%s HTTP/1.1\r\nHost: x\r\n\r\n", first)
+	require.NoError(b, err)
 }
 
 func fanoutEvent(seq uint64) *bridge.Event {
@@ -92,18 +122,24 @@ func fanoutEvent(seq uint64) *bridge.Event {
 	}
 }
 
-// measureFanout publishes b.N events one after the other and reports what a delivery cost this process.
+// measureFanout publishes b.N events one after the other and reports what a delivery cost this process, and how long
+// it took until the last reader had an event, at the 99th percentile.
 func measureFanout(b *testing.B, swarm *bufio.Reader, publish func()) {
 	b.Helper()
+	took := make([]time.Duration, b.N)
 	before := cpuTime(b)
 	b.ResetTimer()
-	for range b.N {
+	for i := range took {
+		begun := time.Now()
 		publish()
 		if _, err := swarm.ReadByte(); err != nil {
 			b.Fatal(err)
 		}
+		took[i] = time.Since(begun)
 	}
 	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms/event")
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N)/fanoutReaders, "cpu-ns/delivery")
 	b.ReportMetric(0, "ns/op")
 }

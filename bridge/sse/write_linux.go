@@ -132,7 +132,7 @@ func (c *conn) send(iovecs []unix.Iovec) (int, error) {
 		if len(iovecs) == 1 {
 			n, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(iovecs[0].Base)), uintptr(iovecs[0].Len), flags, 0, 0) //nolint:gosec // the system call's own form
 		} else {
-			message := unix.Msghdr{Iov: unsafe.SliceData(iovecs)}
+			message := unix.Msghdr{Iov: unsafe.SliceData(iovecs)} //nolint:gosec // the system call's own form
 			message.SetIovlen(len(iovecs))
 			n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&message)), flags) //nolint:gosec // likewise
 		}
