@@ -18,24 +18,28 @@ import (
 type conn struct {
 	loop   *loop
 	reader *bridge.Reader
-	watch  telemetry.Stopwatch
-	rest   []byte          // of a frame that was cut, or of what must not be lost; never changed, it may be shared
-	log    context.Context // of the request, where its end is logged; else nil
-	until  time.Time       // when the caller's identity ends; zero: it does not
-	beat   time.Time       // when it will have been silent for long
-	late   time.Time       // when the loop gives up on it because it takes nothing; zero: it does
-	retry  time.Time       // when the log is asked again; zero: it has not failed
-	due    time.Time       // when the loop looks at it next
-
 	answer atomic.Pointer[answer] // of the log, for which the reader waits
-	place  admission              // among all streams
+	rest   []byte                 // of a frame that was cut, or of what must not be lost; never changed, it may be shared
+	fd     int32
+	unsent int32 // bytes in the send buffer when it was last looked at
 
-	fd, slot, timer int32
-	unsent          int32 // bytes in the send buffer when it was last looked at
-	queued          atomic.Bool
-	state           connState
-	blocked         bool // the send buffer is full
-	pulse           bool // a heartbeat is due
+	state   connState
+	queued  atomic.Bool
+	blocked bool // the send buffer is full
+	pulse   bool // a heartbeat is due
+
+	slot, timer int32
+
+	// Times since the loops were made.
+	beat  time.Duration // when it will have been silent for long
+	late  time.Duration // when the loop gives up on it because it takes nothing; 0: it does
+	retry time.Duration // when the log is asked again; 0: it has not failed
+	until time.Duration // when the caller's identity ends; 0: it does not
+	due   time.Duration // when the loop looks at it next
+
+	watch telemetry.Stopwatch
+	place admission       // among all streams
+	log   context.Context // of the request, where its end is logged; else nil
 }
 
 // connState is what the loop does with a connection.
@@ -120,7 +124,7 @@ func (l *loop) poll(c *conn) {
 	switch {
 	case ok:
 		l.deliver(c, before, batch)
-	case c.retry.IsZero():
+	case c.retry == 0:
 		l.ask(c)
 	case c.pulse:
 		l.heartbeat(c)
@@ -133,7 +137,7 @@ func (l *loop) take(c *conn, answer answer) {
 		l.deliver(c, answer.before, answer.batch)
 		return
 	}
-	c.retry = l.now.Add(logRetry)
+	c.retry = l.now + logRetry
 	l.schedule(c, c.retry)
 	if c.pulse {
 		l.heartbeat(c)
@@ -187,7 +191,7 @@ func (l *loop) farewell(c *conn, name, reason string, limit time.Duration) {
 		l.close(c)
 		return
 	}
-	c.late = l.now.Add(limit)
+	c.late = l.now + limit
 	l.schedule(c, c.late)
 }
 
@@ -200,11 +204,12 @@ func (l *loop) ask(c *conn) {
 	}
 	c.state = stateAsking
 	l.asking++
+	left := c.until - l.now
 	l.asks.Go(func() {
 		ctx := l.ctx
-		if !c.until.IsZero() {
+		if c.until != 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadline(ctx, c.until)
+			ctx, cancel = context.WithTimeout(ctx, left)
 			defer cancel()
 		}
 		answer := &answer{before: c.reader.Place()}
@@ -232,7 +237,7 @@ func (l *loop) answered(c *conn) {
 
 // tick does what a connection is due for.
 func (l *loop) tick(c *conn) {
-	reached := func(t time.Time) bool { return !t.IsZero() && !t.After(l.now) }
+	reached := func(t time.Duration) bool { return t != 0 && t <= l.now }
 	switch {
 	case c.state == stateAsking || c.state == stateGone:
 	case reached(c.late):
@@ -242,7 +247,7 @@ func (l *loop) tick(c *conn) {
 		l.farewell(c, bridge.EventExpired, "token", farewell)
 	case reached(c.beat), reached(c.retry):
 		c.pulse = reached(c.beat)
-		c.retry = time.Time{}
+		c.retry = 0
 		l.serve(c)
 	}
 }
@@ -257,22 +262,23 @@ func (l *loop) giveUp(c *conn) {
 		return
 	}
 	c.unsent = unsent
-	c.late = l.now.Add(l.loops.config.Stall)
+	c.late = l.now + l.loops.config.Stall
 }
 
 // nextDue returns when a connection has to be looked at next.
-func (c *conn) nextDue(now time.Time) time.Time {
-	if c.state == stateEnding {
-		return c.late.Truncate(timerStep).Add(timerStep)
-	}
+func (c *conn) nextDue(now time.Duration) time.Duration {
 	due := c.beat
-	for _, t := range []time.Time{c.until, c.late, c.retry} {
-		if !t.IsZero() && t.Before(due) {
-			due = t
+	if c.state == stateEnding {
+		due = c.late
+	} else {
+		for _, t := range [...]time.Duration{c.until, c.late, c.retry} {
+			if t != 0 {
+				due = min(due, t)
+			}
+		}
+		if due <= now { // what it is due for has to wait for the log or the send buffer
+			due = now + time.Second
 		}
 	}
-	if !due.After(now) { // what it is due for has to wait for the log or the send buffer
-		due = now.Add(time.Second)
-	}
-	return due.Truncate(timerStep).Add(timerStep)
+	return due.Truncate(timerStep) + timerStep
 }

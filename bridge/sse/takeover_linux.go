@@ -42,7 +42,11 @@ func (ls *loops) newConn(r *http.Request, until time.Time, place admission) *con
 	if takeable(r) == nil || !ls.start() {
 		return nil
 	}
-	c := &conn{until: until, place: place}
+	c := &conn{place: place}
+	if !until.IsZero() {
+		const never = 1 << 61 // far enough, and no sum of it overflows
+		c.until = max(ls.now()+min(time.Until(until), never), 1)
+	}
 	c.queued.Store(true) // until a loop has it
 	return c
 }

@@ -4,7 +4,7 @@ package sse
 type timers []*conn //nolint:recvcheck // heap.Interface asks for both
 
 func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
+func (t timers) Less(i, j int) bool { return t[i].due < t[j].due }
 
 func (t timers) Swap(i, j int) {
 	t[i], t[j] = t[j], t[i]

@@ -3,7 +3,6 @@ package sse
 import (
 	"container/heap"
 	"slices"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ func (l *loop) attach(c *conn) bool {
 	l.free = l.free[:len(l.free)-1]
 	l.slots[c.slot].conn = c
 	c.state = stateOpen
-	c.beat = l.now.Add(jitter(l.loops.config.Heartbeat))
+	c.beat = l.now + jitter(l.loops.config.Heartbeat)
 	c.due = c.nextDue(l.now)
 	heap.Push(&l.timers, c)
 	return true
@@ -152,17 +151,17 @@ func (c *conn) send(iovecs []unix.Iovec) (int, error) {
 func (l *loop) wrote(c *conn) {
 	c.pulse = false
 	if c.state != stateEnding {
-		c.late = time.Time{}
+		c.late = 0
 	}
-	c.beat = l.now.Add(jitter(l.loops.config.Heartbeat))
+	c.beat = l.now + jitter(l.loops.config.Heartbeat)
 }
 
 // block notes that the send buffer is full: an event of epoll brings the connection back, or the loop gives up on it.
 func (l *loop) block(c *conn) {
 	c.blocked = true
-	if c.late.IsZero() {
+	if c.late == 0 {
 		c.unsent = c.outQueue()
-		c.late = l.now.Add(l.loops.config.Stall)
+		c.late = l.now + l.loops.config.Stall
 		l.schedule(c, c.late)
 	}
 }
