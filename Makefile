@@ -66,6 +66,10 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		done; \
 	done
 
+.PHONY: soak
+soak: ## Let 200 readers a second come and go for a minute while events are published
+	go test ./cmd/ssebridge -run '^TestChurn$$' -churn 1m -v
+
 .PHONY: bench
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
