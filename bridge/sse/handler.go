@@ -128,11 +128,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) open(
 	w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, req request, until time.Time, place admission,
 ) (takenOver bool) {
-	woken := make(signal, 1)
-	waker := bridge.Waker(woken)
+	var woken signal
+	var waker bridge.Waker
 	taken := h.loops.newConn(r, until, place)
 	if taken != nil {
 		waker = taken
+	} else {
+		woken = make(signal, 1)
+		waker = woken
 	}
 	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start, waker)
 	if err != nil {
