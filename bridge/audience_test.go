@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -49,16 +50,31 @@ func TestAudiencesAgainstScan(t *testing.T) {
 	assert.True(t, a.root.empty(), "patterns that nobody reads leave the trie")
 }
 
+// BenchmarkWake measures finding the two readers of a topic, one of them by a pattern, and finding that a topic which is
+// new has none, beside few other readers and beside many.
 func BenchmarkWake(b *testing.B) {
-	var a audiences
-	random := rand.New(rand.NewPCG(5, 6))
-	for range 10_000 {
-		a.add(newReader(nil, Subscription{Patterns: mustPatterns(b, "x/"+randomPattern(random))}, make(signal, 1)))
-	}
-	reader := newReader(nil, Subscription{Patterns: mustPatterns(b, "shops/7/orders/42", "shops/*/orders/42")}, make(signal, 1))
-	a.add(reader)
-	b.ReportAllocs()
-	for b.Loop() {
-		a.wake("shops/7/orders/42")
+	for _, others := range []struct{ topics, patterns int }{{100, 10}, {100_000, 10_000}} {
+		var a audiences
+		add := func(patterns ...string) {
+			a.add(newReader(nil, Subscription{Patterns: mustPatterns(b, patterns...)}, make(signal, 1)))
+		}
+		for i := range others.topics {
+			add(fmt.Sprintf("shops/%d/orders/%d", i%1000, i))
+		}
+		for i := range others.patterns {
+			add(fmt.Sprintf("shops/%d/*/%d", i%1000, i))
+		}
+		add("shops/7/orders/new")
+		add("shops/*/orders/new")
+		for topic, readers := range map[string]int{"shops/7/orders/new": 2, "shops/7/orders/newer": 0} {
+			b.Run(fmt.Sprintf("%d topics, %d patterns, %d readers found", others.topics, others.patterns, readers), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if a.wake(topic) != readers {
+						b.Fatal(a.wake(topic))
+					}
+				}
+			})
+		}
 	}
 }
