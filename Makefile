@@ -28,8 +28,9 @@ build: ## Build the binary into dist
 	go build -o dist/ssebridge ./cmd/ssebridge
 
 .PHONY: test-go
-test-go: tools packages ## Go tests with the race detector
+test-go: tools packages ## Go tests with the race detector, and each benchmark once
 	CI=true go test -race -timeout 15m ./...
+	go test -run '^$$' -bench . -benchtime 1x ./... | grep -v 'no test files'
 
 .PHONY: test-deploy
 test-deploy: proxies ## Tests of image, manifests and reverse proxies; nothing is skipped
