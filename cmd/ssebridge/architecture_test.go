@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"bridge/publish":                      {"bridge", "bridge/telemetry", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"bridge/schema":                       {"bridge", "gen/ssebridge/v1"},
 	"bridge/sse":                          {"bridge", "bridge/telemetry"},
-	"cmd/ssebridge":                       {"auth", "auth/rule", "auth/token", "bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
+	"cmd/ssebridge":                       {"auth", "auth/rule", "auth/token", "bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/bench", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
+	"cmd/ssebridge/bench":                 {"gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"cmd/ssebridge/config":                {"auth/token"},
 	"gen/demo/v1":                         {},
 	"gen/ssebridge/v1":                    {},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 var homes = map[string][]string{
 	"buf.build/":                                 {"bridge/schema"},
 	"cel.dev/":                                   {"auth/rule"},
-	"connectrpc.com/connect":                     {"bridge/publish", "cmd/ssebridge", "gen/"},
+	"connectrpc.com/connect":                     {"bridge/publish", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/"},
 	"connectrpc.com/grpchealth":                  {"bridge/publish"},
 	"connectrpc.com/grpcreflect":                 {"bridge/publish"},
 	"github.com/goccy/go-yaml":                   {"cmd/ssebridge/config"},
@@ -62,14 +63,14 @@ var homes = map[string][]string{
 	"github.com/nats-io/":                        {"bridge/jetstream"},
 	"github.com/spf13/":                          {"cmd/ssebridge"},
 	"github.com/synadia-io/orbit.go":             {"bridge/jetstream"},
-	"github.com/tmaxmax/go-sse":                  {"cmd/ssebridge"}, // the client of the subscribe command
-	"golang.org/x/sys":                           {"bridge/sse"},
+	"github.com/tmaxmax/go-sse":                  {"cmd/ssebridge"},                     // the client of the subscribe command
+	"golang.org/x/sys":                           {"bridge/sse", "cmd/ssebridge/bench"}, // both have epoll loops
 	"golang.org/x/time":                          {"bridge/jetstream", "cmd/ssebridge"}, // both keep lines out of the log
 	"golang.org/x/sync":                          {"bridge/jetstream"},
-	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "gen/"},
+	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/"},
 	"google.golang.org/protobuf/encoding/":       {"bridge/schema"},
 	"google.golang.org/protobuf/types/dynamicpb": {"bridge/schema"},
-	"net/http": {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "gen/", "web"},
+	"net/http": {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/", "web"},
 }
 
 type goPackage struct {

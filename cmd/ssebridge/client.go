@@ -42,11 +42,11 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 // caUsage is the help of --ca.
 const caUsage = "PEM file with the roots with which an https bridge is verified, in place of the system's"
 
-// baseURL checks the value of --addr and returns it without a slash at its end.
-func baseURL(addr string) (string, error) {
+// baseURL checks the value of a flag and returns it without a slash at its end.
+func baseURL(flag, addr string) (string, error) {
 	u, err := url.Parse(addr)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("--addr %q: use a URL such as http://localhost:8081", addr)
+		return "", fmt.Errorf("--%s %q: use a URL such as http://localhost:8081", flag, addr)
 	}
 	return strings.TrimSuffix(addr, "/"), nil
 }

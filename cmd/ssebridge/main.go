@@ -70,7 +70,7 @@ func newRootCommand() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 	}
 	root.AddCommand(newServeCommand(), newDemoCommand(), newPublishCommand(), newSubscribeCommand(),
-		newTokenCommand(), newConfigCommand(), newVersionCommand())
+		newTokenCommand(), newBenchCommand(), newConfigCommand(), newVersionCommand())
 	return root
 }
 

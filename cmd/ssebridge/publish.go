@@ -64,7 +64,7 @@ cannot be sent is refused without asking the bridge, by the number of its line. 
 func publishEvents(
 	ctx context.Context, flags publishFlags, read func(context.Context, chan<- eventLine) error, out io.Writer,
 ) error {
-	base, err := baseURL(flags.addr)
+	base, err := baseURL("addr", flags.addr)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func (e *outputError) Error() string { return "print events: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
 func newSubscriber(flags subscribeFlags, out, notes io.Writer) (*subscriber, error) {
-	base, err := baseURL(flags.addr)
+	base, err := baseURL("addr", flags.addr)
 	if err != nil {
 		return nil, err
 	}
