@@ -42,7 +42,9 @@ write(2) per delivery and nothing else, on the same processors. Give the bridge 
 			}
 			flags.Progress = cmd.ErrOrStderr()
 			result, err := bench.Run(cmd.Context(), flags.Config)
-			if err != nil {
+			if cmd.Context().Err() != nil {
+				return errors.New("interrupted before there was a result")
+			} else if err != nil {
 				return err
 			}
 			write := result.WriteTable

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -168,6 +170,23 @@ issuers: [{name: users, url: %q, jwks_file: %q, audiences: [ssebridge], roles: [
 			assert.Equal(t, 1, status)
 			assert.Contains(t, errs, test.message)
 		})
+	}
+}
+
+// TestBenchEndsWhenInterrupted, in each of its parts, and leaves nothing behind.
+func TestBenchEndsWhenInterrupted(t *testing.T) {
+	t.Parallel()
+	b := startBridge(t, testOptions(t))
+	for _, after := range []time.Duration{time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		var errs strings.Builder
+		begun := time.Now()
+		status := run(ctx, []string{"bench", "--addr", b.publicURL, "--publish-addr", b.internalURL}, nil, io.Discard, &errs)
+		cancel()
+		assert.Equal(t, 1, status)
+		assert.Contains(t, errs.String(), "interrupted before there was a result")
+		assert.Less(t, time.Since(begun), 5*time.Second)
+		require.Eventually(t, func() bool { return b.hub.Readers() == 0 }, 10*time.Second, 10*time.Millisecond)
 	}
 }
 
