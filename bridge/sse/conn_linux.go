@@ -107,6 +107,8 @@ func (l *loop) serve(c *conn) {
 		l.close(c)
 	case c.reader.Ended() != "":
 		l.farewell(c, bridge.EventReconnect, string(c.reader.Ended()), l.loops.config.Stall)
+	case c.until != 0 && c.until <= l.now:
+		l.farewell(c, bridge.EventExpired, "token", farewell)
 	case answer != nil:
 		c.answer.Store(nil)
 		l.take(c, *answer)
@@ -239,7 +241,8 @@ func (l *loop) answered(c *conn) {
 func (l *loop) tick(c *conn) {
 	reached := func(t time.Duration) bool { return t != 0 && t <= l.now }
 	switch {
-	case c.state == stateAsking || c.state == stateGone:
+	case c.state == stateAsking || c.state == stateGone: // the reader is another goroutine's: serve looks again
+		c.pulse = c.pulse || reached(c.beat)
 	case reached(c.late):
 		l.giveUp(c)
 	case c.state == stateEnding:

@@ -372,6 +372,43 @@ func TestTransportWaitsForTheLog(t *testing.T) {
 	})
 }
 
+// readTheLog opens a stream for which nothing is in a long piece of a slow log.
+func (b *realBench) readTheLog(t *testing.T, header http.Header) *realStream {
+	t.Helper()
+	for range 256 * 40 {
+		b.log.store("elsewhere")
+	}
+	b.log.setSlow(50 * time.Millisecond)
+	return b.open(t, "topic=a&since="+bridge.Cursor{Seq: 1, Time: 10}.String(), header)
+}
+
+// TestTransportHeartbeatsWhileReadingTheLog: a reader that finds nothing for a long time is not silent, and moves on.
+func TestTransportHeartbeatsWhileReadingTheLog(t *testing.T) {
+	t.Parallel()
+	config, settings := sse.Config{Heartbeat: 200 * time.Millisecond}, bridge.Settings{WindowEvents: 2, HistoryBytes: 1}
+	onEveryTransport(t, config, settings, func(t *testing.T, b *realBench) {
+		begun := time.Now()
+		s, before := b.readTheLog(t, nil), uint64(0)
+		for range 5 {
+			place, err := bridge.ParseCursor(strings.TrimPrefix(s.nextNamed(t, "ssebridge.heartbeat")[0], "id: "))
+			require.NoError(t, err)
+			assert.Greater(t, place.Seq, before)
+			before = place.Seq
+		}
+		assert.Less(t, time.Since(begun), 1900*time.Millisecond, "the log takes two seconds")
+	})
+}
+
+// TestTransportExpiryWhileReadingTheLog: an identity that ends meanwhile ends the stream at once.
+func TestTransportExpiryWhileReadingTheLog(t *testing.T) {
+	t.Parallel()
+	onEveryTransport(t, sse.Config{}, bridge.Settings{WindowEvents: 2, HistoryBytes: 1}, func(t *testing.T, b *realBench) {
+		begun := time.Now()
+		b.readTheLog(t, http.Header{"Life": {"500ms"}}).nextNamed(t, "ssebridge.expired")
+		assert.Less(t, time.Since(begun), time.Second)
+	})
+}
+
 // TestTransportEndsWhileWaitingForTheLog: neither an identity nor the bridge waits for a log that does not answer, however
 // many readers ask it.
 func TestTransportEndsWhileWaitingForTheLog(t *testing.T) {

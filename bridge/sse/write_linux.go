@@ -41,10 +41,19 @@ func (l *loop) close(c *conn) {
 	l.slots[c.slot].conn = nil
 	l.slots[c.slot].generation++
 	l.free = append(l.free, c.slot)
+	if c.state == stateEnding {
+		c.discard()
+	}
 	if c.log != nil {
 		l.loops.config.Logger.DebugContext(c.log, "stream ended", "reader", c.reader.ID)
 	}
 	c.release()
+}
+
+// discard drops what the peer has sent and nobody has read: closed over it, the connection would be reset, and the
+// farewell with it (RFC 9112, section 9.6).
+func (c *conn) discard() {
+	_, _, _ = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), 0, 1<<30, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0) //nolint:dogsled,gosec // it has sent something or not
 }
 
 // hangUp closes a connection whose peer has gone.
@@ -154,6 +163,9 @@ func (l *loop) wrote(c *conn) {
 		c.late = 0
 	}
 	c.beat = l.now + jitter(l.loops.config.Heartbeat)
+	if c.beat < c.due { // it was late, as it is for a reader that waits for the log
+		l.schedule(c, c.beat)
+	}
 }
 
 // block notes that the send buffer is full: an event of epoll brings the connection back, or the loop gives up on it.
