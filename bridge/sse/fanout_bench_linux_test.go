@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -70,8 +71,8 @@ func BenchmarkFanout(b *testing.B) {
 		<-accepted
 		frame := fanoutEvent(1).Frame(bridge.FormatCloudEvents)
 		measureFanout(b, swarm, func() {
-			for _, fd := range descriptors {
-				_, _ = unix.Write(fd, frame)
+			for _, fd := range descriptors { // without telling the scheduler, as a program in C
+				_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(frame))), uintptr(len(frame)))
 			}
 		})
 	})
