@@ -139,7 +139,10 @@ func (h *Handler) open(
 	}
 	reader, err := h.config.Hub.Subscribe(r.Context(), req.sub, req.start, waker)
 	if err != nil {
-		h.postpone(w, r, step, accept, err)
+		if taken != nil {
+			taken.abandon()
+		}
+		h.notNow(w, r, step, accept, err)
 		return false
 	}
 	if taken == nil {
@@ -161,10 +164,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, step *telemet
 	if reason == bridge.EndOverload && h.admissions.warn(time.Now()) {
 		h.config.Logger.Warn("there are as many streams as there may be: new ones are put off", "streams", h.config.Limits.Total)
 	}
-	if r.ProtoMajor == 1 { // or whoever is turned away would hold a connection; HTTP/2 shares it with other streams
-		w.Header().Set("Connection", "close")
-	}
-	postpone(w, step, accept, reason, limitDetails[reason])
+	postpone(w, r, step, accept, reason, limitDetails[reason])
 }
 
 // deny answers a request that Authorize has refused.
@@ -175,7 +175,7 @@ func (h *Handler) deny(w http.ResponseWriter, r *http.Request, step *telemetry.S
 		h.config.Logger.ErrorContext(r.Context(), "authorize", "error", err)
 		refuse(w, step, http.StatusForbidden, "", "you may not read these topics")
 	case refusal.Status == http.StatusServiceUnavailable:
-		postpone(w, step, accept, bridge.EndUnavailable, refusal.Detail)
+		postpone(w, r, step, accept, bridge.EndUnavailable, refusal.Detail)
 	default:
 		if refusal.Reason != "" {
 			step.Refused(refusal.Status, refusal.Reason)
@@ -187,16 +187,16 @@ func (h *Handler) deny(w http.ResponseWriter, r *http.Request, step *telemetry.S
 	}
 }
 
-// postpone answers a request for which the hub has no reader now.
-func (h *Handler) postpone(w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, err error) {
+// notNow answers a request for which the hub has no reader now.
+func (h *Handler) notNow(w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, err error) {
 	switch {
 	case r.Context().Err() != nil:
 	case errors.Is(err, bridge.ErrDraining):
-		postpone(w, step, accept, bridge.EndDrain, bridge.ErrDraining.Error())
+		postpone(w, r, step, accept, bridge.EndDrain, bridge.ErrDraining.Error())
 	case errors.Is(err, bridge.ErrNotWarm):
-		postpone(w, step, accept, bridge.EndUnavailable, bridge.ErrNotWarm.Error())
+		postpone(w, r, step, accept, bridge.EndUnavailable, bridge.ErrNotWarm.Error())
 	default:
 		h.config.Logger.WarnContext(r.Context(), "subscribe", "error", err)
-		postpone(w, step, accept, bridge.EndUnavailable, bridge.ErrLogUnavailable.Error())
+		postpone(w, r, step, accept, bridge.EndUnavailable, bridge.ErrLogUnavailable.Error())
 	}
 }

@@ -62,8 +62,15 @@ func writeProblem(w http.ResponseWriter, p problem) {
 }
 
 // postpone answers a request that may succeed later. EventSource never retries after 429, 502 or 503, so a caller
-// that reads streams gets one that names the reason and ends; a caller that asks for JSON alone gets a status.
-func postpone(w http.ResponseWriter, step *telemetry.Subscribe, accept acceptance, reason bridge.EndReason, detail string) {
+// that reads streams gets one that names the reason and ends; a caller that asks for JSON alone gets a status. The
+// connection ends too, or whoever is sent away would come back over it to this replica; over HTTP/2 it may have other
+// streams.
+func postpone(
+	w http.ResponseWriter, r *http.Request, step *telemetry.Subscribe, accept acceptance, reason bridge.EndReason, detail string,
+) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 	wait := retryAfter()
 	if accept.json {
 		status := http.StatusServiceUnavailable

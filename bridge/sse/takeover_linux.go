@@ -37,12 +37,18 @@ func takeable(r *http.Request) *net.TCPConn {
 	return tcp
 }
 
-// newConn makes what is to become the connection of a reader; nil where the request needs a goroutine.
+// newConn makes what is to become the connection of a reader, by takeOver or abandon; nil where the request needs a
+// goroutine, which is also when there is no descriptor left for it.
 func (ls *loops) newConn(r *http.Request, until time.Time, place admission) *conn {
-	if takeable(r) == nil || !ls.start() {
+	tcp := takeable(r)
+	if tcp == nil || !ls.start() {
 		return nil
 	}
-	c := &conn{place: place}
+	fd, err := detach(tcp)
+	if err != nil {
+		return nil
+	}
+	c := &conn{fd: fd, place: place}
 	if !until.IsZero() {
 		const never = 1 << 61 // far enough, and no sum of it overflows
 		c.until = max(ls.now()+min(time.Until(until), never), 1)
@@ -51,6 +57,9 @@ func (ls *loops) newConn(r *http.Request, until time.Time, place admission) *con
 	return c
 }
 
+// abandon leaves the request to net/http.
+func (c *conn) abandon() { _ = unix.Close(int(c.fd)) }
+
 // takeOver takes the connection of a request from net/http, before anything is written, and gives it and the reader to
 // a loop.
 //
@@ -58,22 +67,19 @@ func (ls *loops) newConn(r *http.Request, until time.Time, place admission) *con
 // all readers: chunks would need a length in front of each write. Every HTTP/1.1 client and proxy has to accept this;
 // an event cut short is one without its empty line, which EventSource drops (WHATWG HTML, section 9.2.6).
 func (ls *loops) takeOver(c *conn, w http.ResponseWriter, r *http.Request, reader *bridge.Reader) error {
+	taken, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		c.abandon()
+		return fmt.Errorf("take the connection over: %w", err)
+	}
+	_ = taken.Close() // the descriptor that was detached keeps the connection
 	c.reader = reader
 	if ls.config.Logger.Enabled(r.Context(), slog.LevelDebug) {
 		c.log = context.WithoutCancel(r.Context())
 	}
-	taken, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return fmt.Errorf("take the connection over: %w", err)
-	}
-	c.fd, err = detach(takeable(r))
-	_ = taken.Close() // the descriptor that was detached keeps the connection
-	if err != nil {
-		return fmt.Errorf("take the connection over: %w", err)
-	}
 	setStreamHeader(w.Header())
 	var head bytes.Buffer // whose writes do not fail
-	fmt.Fprintf(&head, "HTTP/1.%d 200 OK\r\nDate: %s\r\nConnection: close\r\n", r.ProtoMinor, time.Now().UTC().Format(http.TimeFormat))
+	fmt.Fprintf(&head, "HTTP/1.%d 200 OK\r\nDate: %s\r\nConnection: close\r\n", min(r.ProtoMinor, 1), time.Now().UTC().Format(http.TimeFormat))
 	_ = w.Header().Write(&head)
 	head.WriteString("\r\n")
 	c.rest = append(head.Bytes(), openFrames(reader)...)
@@ -93,7 +99,9 @@ func detach(tcp *net.TCPConn) (fd int32, err error) {
 	var detached int
 	var duplicateErr error
 	err = raw.Control(func(fd uintptr) {
-		detached, duplicateErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		if detached, duplicateErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); duplicateErr != nil {
+			return
+		}
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // saves memory where it can be set
 	})
 	return int32(detached), errors.Join(err, duplicateErr) //nolint:gosec // descriptors are small

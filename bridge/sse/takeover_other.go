@@ -25,6 +25,8 @@ func newLoops(*Config, *admissions) *loops { return nil }
 
 func (*loops) newConn(*http.Request, time.Time, admission) *conn { return nil }
 
+func (*conn) abandon() {}
+
 func (*loops) takeOver(*conn, http.ResponseWriter, *http.Request, *bridge.Reader) error {
 	return http.ErrNotSupported
 }
