@@ -22,7 +22,6 @@ type Role string
 const (
 	RolePublish   Role = "publish"
 	RoleSubscribe Role = "subscribe"
-	RoleAdmin     Role = "admin"
 )
 
 // MaxLeeway is how much of a difference between clocks is let pass at most.
@@ -55,7 +54,7 @@ func DefaultIssuer() Issuer {
 	}
 }
 
-var roles = []Role{RolePublish, RoleSubscribe, RoleAdmin}
+var roles = []Role{RolePublish, RoleSubscribe}
 
 // algorithms are the signatures that an issuer may be allowed. HMAC is missing on purpose, see the package comment.
 var algorithms = []jose.SignatureAlgorithm{

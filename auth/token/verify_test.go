@@ -20,15 +20,15 @@ import (
 	"github.com/ssebridge/ssebridge/auth/token"
 )
 
-// issuers are three: one for readers, one for publishers, and one more of the first's URL for admins.
+// issuers are three: one for readers, one for publishers, and one more for publishers with the first's URL.
 func issuers(t testing.TB) []token.Issuer {
 	t.Helper()
 	login := fileIssuer(t, keys())
 	cluster := fileIssuer(t, set(public("cluster", otherEC()), public("cluster-rsa", otherRSA())))
 	cluster.Name, cluster.URL, cluster.Roles = "cluster", "kubernetes/serviceaccount", []token.Role{token.RolePublish}
-	admin := login
-	admin.Name, admin.Audiences, admin.Roles = "operators", []string{"operate"}, []token.Role{token.RoleAdmin}
-	return []token.Issuer{login, cluster, admin}
+	operators := login
+	operators.Name, operators.Audiences, operators.Roles = "operators", []string{"operate"}, []token.Role{token.RolePublish}
+	return []token.Issuer{login, cluster, operators}
 }
 
 func TestTokensThatCount(t *testing.T) {
@@ -53,7 +53,7 @@ func TestTokensThatCount(t *testing.T) {
 		"issued within the leeway":      {raw: es(base.with("iat", now.Add(20*time.Second).Unix(), "nbf", now.Add(20*time.Second).Unix()))},
 		"exp with a fraction":           {raw: es(base.with("exp", float64(exp.Unix())+0.5)), expires: exp.Add(time.Second / 2)},
 		"publish":                       {raw: sign(jose.ES256, otherEC(), header{"kid": "cluster"}, base.with("iss", "kubernetes/serviceaccount").json()), role: token.RolePublish, issuer: "cluster"},
-		"same URL, entry by role":       {raw: es(base.with("aud", "operate")), role: token.RoleAdmin, issuer: "operators"},
+		"same URL, entry by role":       {raw: es(base.with("aud", "operate")), role: token.RolePublish, issuer: "operators"},
 		"ISS is another claim":          {raw: es(base.with("ISS", "x", "issuer", "y"))},
 		"embedded key is not looked at": {raw: signEmbedded(t, ecKey(), base)},
 	} {
@@ -172,8 +172,7 @@ func refusals(t testing.TB) map[string]refusal {
 		"issuer in upper case":         {raw: es(good().with("iss", strings.ToUpper(issuerURL))), reason: token.ReasonIssuer, detail: "not a configured"},
 		"iss twice":                    {raw: sign(jose.ES256, ecKey(), ec, strings.Replace(body, "{", `{"iss":"https://other.example.com",`, 1)), reason: token.ReasonMalformed, detail: "each member once"},
 		"iss of another, ISS of ours":  {raw: sign(jose.ES256, ecKey(), ec, strings.TrimSuffix(good().with("iss", "https://evil.example.com").json(), "}")+`,"ISS":"`+issuerURL+`"}`), reason: token.ReasonIssuer, detail: "not a configured"},
-		"readers' token for publisher": {raw: valid, role: token.RolePublish, reason: token.ReasonIssuer, detail: "do not count for publish"},
-		"reader's token for admin":     {raw: valid, role: token.RoleAdmin, reason: token.ReasonAudience, detail: "aud"},
+		"readers' token for publisher": {raw: valid, role: token.RolePublish, reason: token.ReasonAudience, detail: "aud"},
 		"unknown role":                 {raw: valid, role: "superuser", reason: token.ReasonIssuer, detail: "do not count"},
 
 		"alg none":               {raw: raw(`{"alg":"none"}`, body, ""), reason: token.ReasonAlgorithm, detail: "not signed"},
