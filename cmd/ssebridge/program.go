@@ -174,7 +174,7 @@ func (p *program) serve(options options) {
 		Descriptors: p.types,
 		Extensions:  p.types,
 	})
-	p.public.capSendBuffers(publicSendBuffer)
+	p.public.cap(publicSendBuffer, c.Public.Stall)
 	p.public.writeTimeout, p.ops.writeTimeout = publicWriteTimeout, opsWriteTimeout
 	guard := func(handler http.Handler) http.Handler { return handler }
 	if options.dev {

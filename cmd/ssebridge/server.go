@@ -113,21 +113,23 @@ func (l *peerLog) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// capSendBuffers bounds what the kernel holds for each connection that has not taken it yet.
-func (s *server) capSendBuffers(bytes int) {
-	s.listener = &cappedListener{Listener: s.listener, bytes: bytes}
+// cap bounds what the kernel holds for each connection that has not taken it yet, and for how long.
+func (s *server) cap(bytes int, stall time.Duration) {
+	s.listener = &cappedListener{Listener: s.listener, bytes: bytes, stall: stall}
 }
 
 type cappedListener struct {
 	net.Listener
 
 	bytes int
+	stall time.Duration
 }
 
 func (l *cappedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(l.bytes) // fails only for a connection that has gone already
+		limitSilence(tcp, l.stall)
 	}
 	return conn, err
 }

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ssebridge/ssebridge/gen/ssebridge/v1/ssebridgev1connect"
 )
@@ -80,4 +81,25 @@ func stallReader(t *testing.T, publisher ssebridgev1connect.PublishServiceClient
 		return stalled
 	}, 20*time.Second, 500*time.Millisecond)
 	assert.LessOrEqual(t, before, 4*publicSendBuffer, "the kernel doubles it, and overshoots by a segment")
+}
+
+// TestVanishedReader: the kernel breaks a connection whose peer has acknowledged nothing for the time of a stall.
+func TestVanishedReader(t *testing.T) {
+	t.Parallel()
+	s, url, err := listen(t.Context(), "127.0.0.1:0", nil)
+	require.NoError(t, err)
+	s.cap(publicSendBuffer, 42*time.Second)
+	defer s.listener.Close()
+	dial(t, url)
+	conn, err := s.listener.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	limit := 0
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		limit, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, 42_000, limit)
 }
