@@ -18,12 +18,13 @@ import (
 
 func main() { os.Exit(runProcess()) }
 
+// ownProcess tells that this process is ssebridge and nothing else, such as its tests.
+var ownProcess bool
+
 // runProcess runs the command line of this process and returns the exit status. The first SIGINT or SIGTERM ends it in
 // good order, the second one at once.
 func runProcess() int {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		relaxTimers()
-	}
+	ownProcess = true
 	// A write to a pipe that nobody reads is an error like any other: the bridge must not die of its log's reader.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancel(context.Background())

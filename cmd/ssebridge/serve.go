@@ -34,6 +34,9 @@ file. Each flag can be given as an environment variable too: SSEBRIDGE_PUBLIC_AD
 			if err != nil {
 				return err
 			}
+			if ownProcess && !loaded.Log.SyncAlways {
+				relaxTimers()
+			}
 			page := func(publish string) http.Handler { return web.Handler(publish, "**") }
 			options := options{config: loaded, dev: dev, page: page}
 			return serve(cmd.Context(), options, newLogger(cmd.ErrOrStderr(), loaded.Logging), nil)

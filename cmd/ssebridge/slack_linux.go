@@ -18,7 +18,8 @@ const relaxed = "SSEBRIDGE_TIMERS_RELAXED"
 
 // relaxTimers lets the threads of a process with one core sleep longer. The runtime has a thread that watches over the
 // others and sleeps 20 µs at a time for as long as there is work after a pause. On a core of its own it disturbs nobody; on
-// the only one it takes 15 % of the time in which 1,000 readers are written to.
+// the only one it takes 15 % of the time in which 1,000 readers are written to. It also gives the core to others while a
+// system call blocks, which comes up to a millisecond or two later then: not for a log that syncs every event.
 //
 // A thread's slack is that of the thread which made it, and the runtime makes this one before main: the process sets
 // its own slack, which lasts, and executes itself. Where that is not possible all goes on as it is.
