@@ -81,6 +81,7 @@ func TestEveryReaderReceivesEverythingOnce(t *testing.T) {
 	const total = publishers * each
 	b := startBridge(t, testOptions(t))
 	before := publishNumbered(t, b.internalURL, "orders/1", 0, 1)[0]
+	subscribe(t, b.publicURL, topics("orders/1")+"&since=earliest", "").nextEvent(t) // it is behind those who come now
 
 	received := make([][]frame, readers)
 	failures := make([]error, readers)
