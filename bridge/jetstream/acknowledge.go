@@ -101,9 +101,8 @@ func (a *appender) settle(number uint64, receipt bridge.Receipt, err error) {
 const ticksPerTimeout = 10
 
 // watch ends appends that are not answered. It returns when the appender is closed and nothing is in flight.
-func (a *appender) watch() {
+func (a *appender) watch(interruptions chan nats.Status) {
 	defer close(a.watcher)
-	interruptions := a.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer a.conn.RemoveStatusListener(interruptions)
 	tick := time.NewTicker(max(a.config.AckTimeout/ticksPerTimeout, time.Millisecond))
 	defer tick.Stop()

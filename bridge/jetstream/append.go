@@ -65,7 +65,8 @@ func newAppender(conn *nats.Conn, config Config, first firstPlace) (*appender, e
 	if err = a.replies.SetPendingLimits(-1, -1); err != nil { // bounded by what is in flight
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
 	}
-	go a.watch()
+	// Listened to from before the first append: one that is interrupted must not be missed.
+	go a.watch(conn.StatusChanged(nats.RECONNECTING, nats.CLOSED))
 	return a, nil
 }
 
