@@ -189,6 +189,7 @@ func (l *loop) listen() {
 			l.hangUp(s)
 		}
 		l.sockets, l.waiting, l.resting, l.connecting = nil, nil, nil, 0
+		l.joining = nil // they were told before: drop waits
 		l.dropping()
 		l.dropping = nil
 	}
