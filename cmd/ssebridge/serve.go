@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,7 +35,7 @@ file. Each flag can be given as an environment variable too: SSEBRIDGE_PUBLIC_AD
 			if err != nil {
 				return err
 			}
-			if ownProcess && !loaded.Log.SyncAlways {
+			if ownProcess && !loaded.Log.SyncAlways && canBeReadAgain(file) {
 				relaxTimers()
 			}
 			page := func(publish string) http.Handler { return web.Handler(publish, "**") }
@@ -46,6 +47,16 @@ file. Each flag can be given as an environment variable too: SSEBRIDGE_PUBLIC_AD
 	addServerFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&dev, "dev", false, "let everybody publish and read everything, on the loopback interface only")
 	return cmd
+}
+
+// canBeReadAgain reports whether a configuration file, if there is one, is a file: a pipe, such as the <(…) of a shell,
+// gives what it has once.
+func canBeReadAgain(file string) bool {
+	if file == "" {
+		return true
+	}
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // keyOfFlag says which key of the configuration file a flag wins over.
