@@ -34,6 +34,7 @@ func TestMintedTokensCount(t *testing.T) {
 	for _, key := range []*token.Key{made, loaded} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVerifier(t, issuer)
+			// Each sleep is virtual, in a bubble of synctest: the clock is what is tested.
 			time.Sleep(time.Second / 3)
 			raw, err := key.Mint(grant())
 			require.NoError(t, err)

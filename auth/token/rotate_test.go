@@ -82,6 +82,7 @@ func TestKeysInAFileAreReplaced(t *testing.T) {
 			// The same size and, in the bubble, a time of its own: only the content tells.
 			require.NoError(t, os.WriteFile(issuer.JWKSFile, []byte(set(public("b", otherEC()))), 0o600))
 			refused(t, verify(v, newer), token.ReasonKey) // was read less than a second ago
+			// This sleep and those that follow are virtual, in a bubble of synctest: how often is looked is what is tested.
 			time.Sleep(time.Second + time.Millisecond)
 			require.NoError(t, verify(v, newer))
 			refused(t, verify(v, older), token.ReasonKey)
@@ -166,7 +167,7 @@ func TestUnknownKeysAreFetchedButSeldom(t *testing.T) {
 		require.NoError(t, verify(v, older))
 		assert.EqualValues(t, 1, server.fetches.Load())
 
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) // virtual, as above: the time between two fetches is what is tested
 		server.change(func(s *keyServer) { s.set = set(public("a", ecKey()), public("b", otherEC())) })
 		require.NoError(t, verify(v, newer), "a new key counts at once")
 		require.NoError(t, verify(v, older))
