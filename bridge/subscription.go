@@ -82,6 +82,7 @@ type EndReason string
 const (
 	EndDrain       EndReason = "drain"       // this replica is going away
 	EndUnavailable EndReason = "unavailable" // the log cannot be reached, or the window is not warm yet
+	EndMaxAge      EndReason = "max_age"     // it has lasted long, and may go on elsewhere
 	EndRequested   EndReason = "requested"   // somebody who may do so asked for it
 )
 

@@ -35,6 +35,7 @@ type conn struct {
 	late  time.Duration // when the loop gives up on it because it takes nothing; 0: it does
 	retry time.Duration // when the log is asked again; 0: it has not failed
 	until time.Duration // when the caller's identity ends; 0: it does not
+	age   time.Duration // when it has lasted long enough; 0: never
 	due   time.Duration // when the loop looks at it next
 
 	watch telemetry.Stopwatch
@@ -240,6 +241,10 @@ func (l *loop) answered(c *conn) {
 // tick does what a connection is due for.
 func (l *loop) tick(c *conn) {
 	reached := func(t time.Duration) bool { return t != 0 && t <= l.now }
+	if reached(c.age) {
+		c.age = 0
+		l.hub.End(c.reader.ID, bridge.EndMaxAge)
+	}
 	switch {
 	case c.state == stateAsking || c.state == stateGone: // the reader is another goroutine's: serve looks again
 		c.pulse = c.pulse || reached(c.beat)
@@ -274,7 +279,7 @@ func (c *conn) nextDue(now time.Duration) time.Duration {
 	if c.state == stateEnding {
 		due = c.late
 	} else {
-		for _, t := range [...]time.Duration{c.until, c.late, c.retry} {
+		for _, t := range [...]time.Duration{c.until, c.late, c.retry, c.age} {
 			if t != 0 {
 				due = min(due, t)
 			}

@@ -21,6 +21,8 @@ type Config struct {
 	Logger    *slog.Logger
 	Heartbeat time.Duration // mean time between heartbeats of a silent stream. Defaults to 15 s.
 	Stall     time.Duration // a reader that takes no byte for so long is closed. Defaults to 60 s.
+	// MaxAge is the mean age at which a stream is asked to reconnect, so that readers spread over replicas. Zero: never.
+	MaxAge time.Duration
 	// TraceParent puts the trace context of an event into its CloudEvent.
 	TraceParent bool
 	Telemetry   *telemetry.Telemetry // defaults to none

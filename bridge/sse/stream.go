@@ -71,6 +71,9 @@ func (h *Handler) stream(
 		watch:     h.config.Telemetry.Stopwatch(),
 	}
 	defer s.beat.Stop()
+	if h.config.MaxAge > 0 {
+		defer time.AfterFunc(jitter(h.config.MaxAge), func() { h.config.Hub.End(reader.ID, bridge.EndMaxAge) }).Stop()
+	}
 	transport := transportOf(r)
 	s.telemetry.ReaderOpened(transport)
 	defer s.telemetry.ReaderClosed(transport)

@@ -302,6 +302,23 @@ func TestTransportEnds(t *testing.T) {
 	})
 }
 
+// TestTransportMaxAge: a stream that has lasted long is asked to come back, and does so with its place.
+func TestTransportMaxAge(t *testing.T) {
+	t.Parallel()
+	onEveryTransport(t, sse.Config{MaxAge: time.Second}, bridge.Settings{}, func(t *testing.T, b *realBench) {
+		begun := time.Now()
+		s := b.open(t, "topic=a", nil)
+		s.nextNamed(t, "ssebridge.open")
+		last := b.log.store("a").String()
+		frame := s.nextNamed(t, "ssebridge.reconnect")
+		assert.Equal(t, []string{"id: " + last, "event: ssebridge.reconnect", `data: {"reason":"max_age"}`}, frame)
+		assert.InDelta(t, 1, time.Since(begun).Seconds(), 0.4)
+		_, err := s.next()
+		require.ErrorIs(t, err, io.EOF)
+		require.Eventually(t, func() bool { return b.hub.Readers() == 0 }, 5*time.Second, time.Millisecond)
+	})
+}
+
 // TestTransportExpiryOfAStalledReader: who takes nothing is cut soon after the end of its identity.
 func TestTransportExpiryOfAStalledReader(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,9 @@ func (l *loop) attach(c *conn) bool {
 	l.slots[c.slot].conn = c
 	c.state = stateOpen
 	c.beat = l.now + jitter(l.loops.config.Heartbeat)
+	if l.loops.config.MaxAge > 0 {
+		c.age = l.now + jitter(l.loops.config.MaxAge)
+	}
 	c.due = c.nextDue(l.now)
 	heap.Push(&l.timers, c)
 	return true

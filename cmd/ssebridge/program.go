@@ -153,7 +153,7 @@ func (p *program) serve(options options) {
 	public := http.NewServeMux()
 	p.streams = sse.NewHandler(sse.Config{
 		Hub: p.hub, Authorize: p.access.reader, Logger: p.logger, Telemetry: p.observer.telemetry,
-		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, TraceParent: c.Events.TraceParent, Limits: limits(&c),
+		Heartbeat: c.Public.Heartbeat, Stall: c.Public.Stall, MaxAge: c.Public.MaxAge, TraceParent: c.Events.TraceParent, Limits: limits(&c),
 	})
 	if !options.dev {
 		warnOfOpenFiles(c.Limits.Streams, p.logger)

@@ -58,6 +58,7 @@ func (k *checker) bounds() {
 	c := k.config
 	within(k, "public.heartbeat", c.Public.Heartbeat, time.Second, time.Hour)
 	within(k, "public.stall", c.Public.Stall, time.Second, time.Hour)
+	within(k, "public.max_age", c.Public.MaxAge, time.Second, year)
 	within(k, "limits.streams", c.Limits.Streams, 1, maxStreams)
 	within(k, "limits.streams_per_principal", c.Limits.StreamsPerPrincipal, 0, maxStreams)
 	within(k, "limits.streams_per_address", c.Limits.StreamsPerAddress, 0, maxStreams)

@@ -49,6 +49,7 @@ type Public struct {
 	Cookie    string        `yaml:"cookie"`    // name of the cookie that carries a token; none if empty
 	Heartbeat time.Duration `yaml:"heartbeat"` // mean time between heartbeats of a silent stream
 	Stall     time.Duration `yaml:"stall"`     // a reader that takes no byte for so long is closed
+	MaxAge    time.Duration `yaml:"max_age"`   // mean age at which a reader is asked to come back
 	// TrustedProxies are the networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 }
@@ -128,7 +129,7 @@ type Topic struct {
 // Default returns what holds where nothing is configured.
 func Default() Config {
 	return Config{
-		Public:   Public{Addr: ":8080", Heartbeat: 15 * time.Second, Stall: 60 * time.Second},
+		Public:   Public{Addr: ":8080", Heartbeat: 15 * time.Second, Stall: 60 * time.Second, MaxAge: time.Hour},
 		Internal: Listener{Addr: ":8081"},
 		Ops:      Listener{Addr: ":9090"},
 		Limits:   Limits{Streams: 100_000, StreamsPerPrincipal: 64},
