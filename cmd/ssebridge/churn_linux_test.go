@@ -29,8 +29,9 @@ import (
 var churnTime = flag.Duration("churn", 5*time.Second, "how long readers come and go in TestChurn")
 
 const (
-	churnRate = 200 // readers that connect, and that go, in a second
-	end       = -1  // the number of the last event
+	churnRate = 200  // readers that connect, and that go, in a second
+	end       = -1   // the number of the last event
+	kept      = 4000 // events that are there before, more than what the bridge keeps of old ones in memory
 )
 
 // holdings is what a process has that it could leak.
@@ -85,19 +86,27 @@ func TestChurn(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("window: {events: 500}\nhistory: {bytes: 1MiB}\n"), 0o600))
 	bridge := startProcess(t, t.TempDir(), nil, "--config", file)
 	published := &numbers{}
-	published.add(publishNumbered(t, "http://"+bridge.internal, "a", 0, 1000))
+	published.add(publishNumbered(t, "http://"+bridge.internal, "a", 0, kept))
 
 	staying := make([]*eventStream, 10)
 	for i := range staying {
 		staying[i] = subscribe(t, "http://"+bridge.public, topics("a")+"&format=json", published.all()[0])
 	}
 	var resumed atomic.Int64
-	for range 20 { // what is made once is there
-		comeAndGo(t, bridge, published, &resumed)
+	var first sync.WaitGroup
+	for range 2 * churnRate { // what is made once, or grows with how many come together, is there
+		first.Go(func() { comeAndGo(t, bridge, published, &resumed) })
 	}
+	first.Wait()
+	resumed.Store(0)
 	streams := func() string { return sample(scrape(t, "http://"+bridge.ops), `ssebridge_readers{transport="http1"}`) }
 	require.Eventually(t, func() bool { return streams() == "10" }, 10*time.Second, 10*time.Millisecond)
 	before := bridge.holdings(t)
+	require.Eventually(t, func() bool { // what went with the first has gone
+		last := before
+		before = bridge.holdings(t)
+		return before.goroutines >= last.goroutines && before.heap > last.heap-64<<10
+	}, 20*time.Second, 500*time.Millisecond)
 
 	ctx, cancel := context.WithTimeout(t.Context(), *churnTime)
 	defer cancel()
@@ -136,7 +145,7 @@ func TestChurn(t *testing.T) {
 		after = bridge.holdings(t)
 		return after.descriptors <= before.descriptors+2 && after.goroutines <= before.goroutines+8
 	}, 10*time.Second, 100*time.Millisecond, "the test itself has a connection or two")
-	events := (len(published.all()) - 1000) * 512 // what the log keeps of each, for duplicates above all
+	events := (len(published.all()) - kept) * 512 // what the log keeps of each, for duplicates above all
 	assert.Less(t, after.heap, before.heap+events+1<<20, "each of %d readers would leave 1.5 KiB", came)
 	assert.Greater(t, resumed.Load(), int64(came/10), "readers that resumed and received what they had missed")
 	t.Logf("before: %+v, after: %+v", before, after)
