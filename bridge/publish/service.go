@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -220,6 +221,9 @@ func (p *publishStream) run(ctx context.Context) error {
 // receive takes in events until the publisher has sent all or the stream is stopped; both are no error.
 func (p *publishStream) receive(ctx context.Context) error {
 	for !p.isStopped() {
+		// On a busy core publishers and those who write to readers take turns: if publishers always went first, readers
+		// would fall out of the window.
+		runtime.Gosched()
 		request, err := p.rpc.Receive()
 		switch {
 		case errors.Is(err, io.EOF) || err != nil && p.isStopped():
