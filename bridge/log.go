@@ -10,7 +10,8 @@ import (
 // called concurrently.
 type Log interface {
 	// Append hands an event to the log, in the order of the calls, and returns once it is on its way. The log
-	// stamps the event's Cursor.Time. It blocks while too much is in flight. A non-empty key names the event
+	// stamps the event's Cursor and may hand the event itself to a sink, so nobody may use it afterwards, unless Append
+	// returns an error. It blocks while too much is in flight. A non-empty key names the event
 	// within the duplicate window: an event whose key is stored already is not stored again. The error is
 	// ErrLogUnavailable (wrapped) or the context's; then nothing is stored.
 	Append(ctx context.Context, event *Event, key string) (Pending, error)

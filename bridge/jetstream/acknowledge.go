@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,10 @@ func (a *appender) acknowledge(reply *nats.Msg) {
 	if err != nil {
 		return // not an answer to anything sent here
 	}
+	if seq, ok := a.plainSeq(reply.Data); ok {
+		a.settle(number, bridge.Receipt{Cursor: bridge.Cursor{Seq: seq}}, nil)
+		return
+	}
 	ack, err := parseAcknowledgement(reply)
 	if err != nil || !ack.Duplicate {
 		a.settle(number, bridge.Receipt{Cursor: bridge.Cursor{Seq: ack.Seq}}, err)
@@ -49,6 +54,20 @@ func (a *appender) acknowledge(reply *nats.Msg) {
 		place, err := a.first(ctx, ack.Seq)
 		a.settle(number, bridge.Receipt{Cursor: place, Duplicate: true}, err)
 	})
+}
+
+// plainSeq returns the sequence in the answer that servers give to nearly every message, which the general way would take
+// ten times as long to read. It returns false for every other one.
+func (a *appender) plainSeq(answer []byte) (uint64, bool) {
+	digits, ok := bytes.CutPrefix(answer, a.plain)
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = bytes.CutSuffix(digits, []byte{'}'}); !ok {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(string(digits), 10, 64)
+	return seq, err == nil && seq > 0
 }
 
 // parseAcknowledgement returns an error for everything that does not say that the message is stored.
@@ -73,20 +92,25 @@ func parseAcknowledgement(reply *nats.Msg) (acknowledgement, error) {
 
 // settle ends an append, unless it has ended before, and gives its room back.
 func (a *appender) settle(number uint64, receipt bridge.Receipt, err error) {
+	stored := err == nil && !receipt.Duplicate
 	a.mu.Lock()
 	p, ok := a.flying[number]
 	if !ok {
+		if stored { // after all, and without its event
+			a.echo(nil)
+		}
 		a.mu.Unlock()
 		return
 	}
 	delete(a.flying, number)
-	if err == nil {
-		p.receipt = receipt
-		if !receipt.Duplicate {
-			p.receipt.Cursor.Time = p.stamp
+	if stored {
+		receipt.Cursor.Time = p.stamp
+		if len(a.echoes) > 0 {
+			p.event.Cursor = receipt.Cursor
+			a.echo(p.event)
 		}
 	}
-	p.err = err
+	p.receipt, p.err = receipt, err
 	close(p.done)
 	if a.closed && len(a.flying) == 0 {
 		close(a.settled)
@@ -133,6 +157,9 @@ func (a *appender) abandon(why error, which func(*pending) bool) {
 		if which(p) {
 			numbers = append(numbers, number)
 		}
+	}
+	if len(numbers) > 0 {
+		a.echo(nil)
 	}
 	a.mu.Unlock()
 	for _, number := range numbers {

@@ -23,6 +23,7 @@ type appender struct {
 	first   firstPlace
 	replies *nats.Subscription
 	inbox   string // what acknowledgements are sent to: this and the append's number
+	plain   []byte // beginning of most acknowledgements
 
 	// Room in flight. It is taken before sending, and given back by the acknowledgement.
 	events, bytes *semaphore.Weighted
@@ -35,6 +36,7 @@ type appender struct {
 	ticks   int                 // of watch
 	last    uint64              // number of the last append
 	flying  map[uint64]*pending // by number
+	echoes  map[*echo]struct{}
 	closed  bool
 	settled chan struct{}  // closed when the appender is closed and nothing is in flight
 	lookups sync.WaitGroup // of first events of duplicates
@@ -52,9 +54,11 @@ func newAppender(conn *nats.Conn, config Config, first firstPlace) (*appender, e
 		config:  config,
 		first:   first,
 		inbox:   conn.NewInbox() + ".",
+		plain:   fmt.Appendf(nil, `{"stream":%q,"seq":`, config.Stream),
 		events:  semaphore.NewWeighted(int64(config.MaxInFlightEvents)),
 		bytes:   semaphore.NewWeighted(config.MaxInFlightBytes),
 		flying:  make(map[uint64]*pending),
+		echoes:  make(map[*echo]struct{}),
 		settled: make(chan struct{}),
 		watcher: make(chan struct{}),
 	}
@@ -76,12 +80,13 @@ func (l *Log) Append(ctx context.Context, event *bridge.Event, key string) (brid
 	if err := bridge.ValidateTopic(event.Topic); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
+	event.Time = event.Time.UTC().Round(0) // as it will be read: without a clock reading
 	message := encode(l.config.Prefix, event, key)
-	p := &pending{done: make(chan struct{}), size: l.appender.sizeOf(message)}
+	p := &pending{event: event, done: make(chan struct{}), size: l.appender.sizeOf(message)}
 	if err := l.appender.enter(ctx, p.size); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	if err := l.appender.send(p, event, message); err != nil {
+	if err := l.appender.send(p, message); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -112,8 +117,8 @@ func (a *appender) leave(size int64) {
 }
 
 // send stamps and publishes. It returns an error only if the message was certainly not sent.
-func (a *appender) send(p *pending, event *bridge.Event, message *nats.Msg) error {
-	err := a.publish(p, event, message)
+func (a *appender) send(p *pending, message *nats.Msg) error {
+	err := a.publish(p, message)
 	switch {
 	case err == nil:
 		return nil
@@ -126,6 +131,9 @@ func (a *appender) send(p *pending, event *bridge.Event, message *nats.Msg) erro
 		a.leave(p.size)
 		return unavailable("append", err)
 	default: // the connection broke, and the server may have the message or not
+		a.mu.Lock()
+		a.echo(nil)
+		a.mu.Unlock()
 		a.settle(p.number, bridge.Receipt{}, unavailable("append", err))
 		return nil
 	}
@@ -133,7 +141,7 @@ func (a *appender) send(p *pending, event *bridge.Event, message *nats.Msg) erro
 	return err
 }
 
-func (a *appender) publish(p *pending, event *bridge.Event, message *nats.Msg) error {
+func (a *appender) publish(p *pending, message *nats.Msg) error {
 	a.sending.Lock()
 	defer a.sending.Unlock()
 	a.stamp = max(time.Now().UnixNano(), a.stamp+1)
@@ -141,7 +149,7 @@ func (a *appender) publish(p *pending, event *bridge.Event, message *nats.Msg) e
 	if err := a.register(p); err != nil {
 		return err
 	}
-	event.Cursor.Time = p.stamp
+	p.event.Cursor.Time = p.stamp
 	message.Header[headerStamp] = []string{strconv.FormatInt(p.stamp, 36)}
 	message.Reply = a.inbox + strconv.FormatUint(p.number, 10)
 	return a.conn.PublishMsg(message)
@@ -169,6 +177,7 @@ func (a *appender) passStamp(stamp int64) {
 
 // pending is an append on its way. It implements [bridge.Pending].
 type pending struct {
+	event    *bridge.Event
 	number   uint64
 	size     int64
 	stamp    int64

@@ -39,7 +39,6 @@ type feed struct {
 	subscription *nats.Subscription
 	ended        chan struct{} // closed when no more messages are put
 	taken        uint64        // number of the last message decoded; the server counts them without a gap
-	heard        time.Time     // when a message of the stream was last decoded
 
 	ready chan struct{} // has one element when there is something to take
 
@@ -56,7 +55,7 @@ type delivered struct {
 
 // openFeed makes a consumer that begins with a sequence.
 func (l *Log) openFeed(ctx context.Context, js jetstream.JetStream, seq uint64) (*feed, error) {
-	f := &feed{conn: js.Conn(), ended: make(chan struct{}), ready: make(chan struct{}, 1), heard: time.Now()}
+	f := &feed{conn: js.Conn(), ended: make(chan struct{}), ready: make(chan struct{}, 1)}
 	inbox := f.conn.NewInbox()
 	var err error
 	if f.subscription, err = f.conn.Subscribe(inbox, f.put); err != nil {
@@ -133,7 +132,7 @@ func (f *feed) decode(message *nats.Msg) (*delivered, error) {
 	if metadata.Sequence.Consumer != f.taken+1 {
 		return nil, fmt.Errorf("the consumer's message %d came after %d", metadata.Sequence.Consumer, f.taken)
 	}
-	f.taken, f.heard = metadata.Sequence.Consumer, time.Now()
+	f.taken = metadata.Sequence.Consumer
 	return &delivered{
 		waiting: metadata.NumPending,
 		stored: stored{

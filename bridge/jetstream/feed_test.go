@@ -53,8 +53,8 @@ func TestIdleCheck(t *testing.T) {
 	storeMany(t, log, 1, 10)
 	info := stream(t, log).CachedInfo()
 	check := func(tail *tail, heard time.Time) error {
-		tail.log, tail.js = log, log.read
-		return tail.checkIdle(t.Context(), &feed{heard: heard})
+		tail.log, tail.js, tail.heard = log, log.read, heard
+		return tail.checkIdle(t.Context())
 	}
 	same := &tail{created: info.Created, seen: 10}
 	require.NoError(t, check(same, time.Time{}))

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// soleWriter is what open configures; only TestSoleWriter changes it.
+var soleWriter bool
+
 var quiet = slog.New(slog.DiscardHandler)
 
 // startEmbedded starts a server that ends with the test.
@@ -40,7 +43,7 @@ func startEmbedded(t testing.TB, directory string) *Embedded {
 // open opens a log on a server, both of which end with the test.
 func open(t testing.TB, embedded *Embedded, change ...func(*Config)) *Log {
 	t.Helper()
-	config := Config{Connect: embedded.Connect, Logger: quiet, CheckInterval: 100 * time.Millisecond}
+	config := Config{Connect: embedded.Connect, Logger: quiet, CheckInterval: 100 * time.Millisecond, SoleWriter: soleWriter}
 	for _, c := range change {
 		c(&config)
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	// and read, so that none waits for another. It closes them. A connection should reconnect for ever, and
 	// refuse to publish while it is not connected instead of keeping messages for later.
 	Connect func(name string) (*nats.Conn, error)
+	// SoleWriter tells that nobody else writes to the stream, or deletes it, as in an embedded server: what the log has
+	// appended is its tail as soon as it is acknowledged, and the server need not send it back.
+	SoleWriter bool
 	// Stream is the name of the stream. Defaults to "SSEBRIDGE".
 	Stream string
 	// Prefix begins the subjects. Defaults to "ssebridge".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -38,7 +39,8 @@ type tail struct {
 	place   bridge.Cursor // behind the last event handed over, or the base
 	seen    uint64        // nothing up to this sequence is still to come; not before place
 
-	missing uint64 // a sequence that an idle check has found to be due
+	heard   time.Time // when something was last taken in
+	missing uint64    // a sequence that an idle check has found to be due
 
 	batch []*bridge.Event
 }
@@ -76,8 +78,15 @@ func (l *Log) Tail(ctx context.Context, warm int, sink bridge.Sink) error {
 	}
 }
 
-// follow reads from one consumer until something is wrong with it. The next one begins behind what has been seen.
+// follow reads from one consumer until something is wrong with it. The next one begins behind what has been seen. Where
+// nobody else writes to the stream, the echo of what is appended takes over as soon as the consumer has brought what was
+// stored before.
 func (t *tail) follow(ctx context.Context, following func()) error {
+	var echo *echo
+	if t.log.config.SoleWriter {
+		echo = t.log.appender.listen() // before the end is looked up, so that nothing falls between
+		defer t.log.appender.ignore(echo)
+	}
 	info, err := t.log.ensureStream(ctx, t.js)
 	if err != nil {
 		return err
@@ -90,6 +99,18 @@ func (t *tail) follow(ctx context.Context, following func()) error {
 	if err != nil {
 		return err
 	}
+	through := uint64(math.MaxUint64)
+	if echo != nil {
+		through = info.State.LastSeq
+	}
+	if err := t.followFeed(ctx, info, through, following); err != nil || echo == nil || ctx.Err() != nil {
+		return err
+	}
+	return t.drainEcho(ctx, echo)
+}
+
+// followFeed reads from a consumer until it has brought the event with a sequence, or ctx ends.
+func (t *tail) followFeed(ctx context.Context, info *jetstream.StreamInfo, through uint64, following func()) error {
 	feed, err := t.log.openFeed(ctx, t.js, t.seen+1)
 	if err != nil {
 		return err
@@ -99,7 +120,7 @@ func (t *tail) follow(ctx context.Context, following func()) error {
 		return err
 	}
 	following()
-	return t.drain(ctx, feed)
+	return t.drain(ctx, feed, through)
 }
 
 // begin finds where the tail starts and tells the sink.
@@ -192,13 +213,14 @@ func (t *tail) catchUp(ctx context.Context, info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// drain hands over what the feed brings until the feed is of no more use.
-func (t *tail) drain(ctx context.Context, feed *feed) error {
+// drain hands over what the feed brings until the feed is of no more use, or has brought the event with a sequence.
+func (t *tail) drain(ctx context.Context, feed *feed, through uint64) error {
+	t.heard = time.Now()
 	idle := time.NewTicker(t.log.config.CheckInterval)
 	defer idle.Stop()
 	silent := time.NewTimer(silence)
 	defer silent.Stop()
-	for {
+	for t.seen < through {
 		select {
 		case <-feed.ready:
 			runtime.Gosched() // on a busy core: what comes meanwhile shares the batch
@@ -214,13 +236,14 @@ func (t *tail) drain(ctx context.Context, feed *feed) error {
 			}
 			silent.Reset(silence)
 		case <-idle.C:
-			if err := t.checkIdle(ctx, feed); err != nil {
+			if err := t.checkIdle(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
+	return nil
 }
 
 // receive takes what has arrived, in batches, so that a busy log costs little per event and an idle one waits for
@@ -229,6 +252,7 @@ func (t *tail) receive(ctx context.Context, feed *feed) error {
 	for _, raw := range feed.take() {
 		message, err := feed.decode(raw)
 		if err == nil && message != nil {
+			t.heard = time.Now()
 			err = t.add(ctx, message)
 		}
 		if err != nil {
@@ -309,8 +333,8 @@ func (t *tail) warmUp() {
 
 // checkIdle makes sure that silence means that there is nothing to say. While messages come, their consumer is
 // alive, and with it the stream that it is of.
-func (t *tail) checkIdle(ctx context.Context, feed *feed) error {
-	if time.Since(feed.heard) < t.log.config.CheckInterval {
+func (t *tail) checkIdle(ctx context.Context) error {
+	if time.Since(t.heard) < t.log.config.CheckInterval {
 		return nil
 	}
 	info, err := t.info(ctx)

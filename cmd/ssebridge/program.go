@@ -142,7 +142,7 @@ func (p *program) openLog(ctx context.Context, options options) (err error) {
 		if err != nil {
 			return options.config.At("log.data_dir", err)
 		}
-		to.Connect = p.embedded.Connect
+		to.Connect, to.SoleWriter = p.embedded.Connect, true
 	}
 	p.log, err = jetstream.Open(ctx, to)
 	return options.config.At(key, err)
