@@ -45,15 +45,28 @@ func (e *Event) Frame(format Format) []byte {
 	if frame := e.frames[format].Load(); frame != nil {
 		return *frame
 	}
-	var frame []byte
-	if format == FormatJSON {
-		frame = AppendFrame(make([]byte, 0, len(e.Data)+len(e.Type)+64), e.Cursor, e.Type, e.Data)
-	} else {
-		frame = AppendFrame(make([]byte, 0, len(e.Data)+256), e.Cursor, "", e.AppendCloudEvent(nil, format == FormatTraced))
-	}
+	frame := e.encode(format)
 	e.frames[format].CompareAndSwap(nil, &frame)
 	return *e.frames[format].Load()
 }
+
+// encode returns a frame, in memory of about its size.
+func (e *Event) encode(format Format) []byte {
+	if format == FormatJSON {
+		return AppendFrame(make([]byte, 0, len(e.Data)+len(e.Type)+frameBytes), e.Cursor, e.Type, e.Data)
+	}
+	size := len(e.Data) + len(e.Topic) + len(e.Type) + len(e.ID) + len(e.Source) + cloudEventBytes
+	frame := appendHead(make([]byte, 0, size), e.Cursor, "")
+	start := len(frame)
+	return appendEnd(e.AppendCloudEvent(frame, format == FormatTraced), start)
+}
+
+// What a frame, and that of a CloudEvent, has beside the fields of its event, with the longest cursor, time and trace
+// context.
+const (
+	frameBytes      = 64
+	cloudEventBytes = 256
+)
 
 // size is a bound of the memory that the event takes, frames included.
 func (e *Event) size() int {

@@ -23,6 +23,13 @@ const (
 // content can end a line or the event early: CR, LF and NUL, which a field cannot hold (WHATWG HTML, section 9.2.6),
 // become spaces. In JSON they stand only between tokens, where a space means the same.
 func AppendFrame(dst []byte, place Cursor, name string, data []byte) []byte {
+	dst = appendHead(dst, place, name)
+	start := len(dst)
+	return appendEnd(append(dst, data...), start)
+}
+
+// appendHead appends what stands before the data.
+func appendHead(dst []byte, place Cursor, name string) []byte {
 	if !place.IsZero() {
 		dst = append(dst, "id: "...)
 		dst = place.Append(dst)
@@ -30,23 +37,28 @@ func AppendFrame(dst []byte, place Cursor, name string, data []byte) []byte {
 	}
 	if name != "" {
 		dst = append(dst, "event: "...)
-		dst = appendLine(dst, []byte(name))
+		start := len(dst)
+		dst = append(dst, name...)
+		joinLines(dst[start:])
 		dst = append(dst, '\n')
 	}
-	dst = append(dst, "data: "...)
-	dst = appendLine(dst, data)
+	return append(dst, "data: "...)
+}
+
+// appendEnd ends the frame whose data begin at start.
+func appendEnd(dst []byte, start int) []byte {
+	joinLines(dst[start:])
 	return append(dst, "\n\n"...)
 }
 
-func appendLine(dst, content []byte) []byte {
-	for {
-		i := bytes.IndexAny(content, "\r\n\x00")
-		if i < 0 {
-			return append(dst, content...)
+// joinLines makes one line of content.
+func joinLines(content []byte) {
+	for _, ends := range [...]byte{'\r', '\n', 0} {
+		rest := content
+		for i := bytes.IndexByte(rest, ends); i >= 0; i = bytes.IndexByte(rest, ends) {
+			rest[i] = ' '
+			rest = rest[i+1:]
 		}
-		dst = append(dst, content[:i]...)
-		dst = append(dst, ' ')
-		content = content[i+1:]
 	}
 }
 
