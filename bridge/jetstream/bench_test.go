@@ -48,7 +48,13 @@ func (c *counter) Append(events []*bridge.Event) {
 
 // BenchmarkAppend appends events with keys and waits until all are acknowledged and have come by the tail.
 func BenchmarkAppend(b *testing.B) {
-	log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
+	for name, sole := range map[string]bool{"tail=consumer": false, "tail=echo": true} {
+		b.Run(name, func(b *testing.B) { benchAppend(b, sole) })
+	}
+}
+
+func benchAppend(b *testing.B, soleWriter bool) {
+	log := openNew(b, func(config *Config) { config.CheckInterval, config.SoleWriter = 0, soleWriter })
 	sink := newCounter(b.N)
 	follow(b, log, 0, sink)
 	<-sink.warm // what is stored before the tail begins does not come by it
@@ -149,7 +155,7 @@ func BenchmarkRead(b *testing.B) {
 // BenchmarkLatency is the time from Append to the sink of an idle log, and with the client library alone.
 func BenchmarkLatency(b *testing.B) {
 	b.Run("log", func(b *testing.B) {
-		log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
+		log := openNew(b, func(config *Config) { config.CheckInterval, config.SoleWriter = 0, true })
 		came := make(chan struct{})
 		sink := &recorder{hold: func([]*bridge.Event) { came <- struct{}{} }}
 		defer follow(b, log, 0, sink)()

@@ -78,10 +78,11 @@ func topicOf(prefix, subject string) (string, error) {
 
 // encode returns the message that stores an event, complete but for the stamp.
 func encode(prefix string, event *bridge.Event, key string) *nats.Msg {
-	header := make(nats.Header, 8)
+	header, values := make(nats.Header, 8), make([]string, 0, 8)
 	set := func(name, value string) {
 		if value != "" {
-			header[name] = []string{value}
+			values = append(values, value)
+			header[name] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	set(headerType, escape(event.Type))
