@@ -29,7 +29,8 @@ func newBenchCommand() *cobra.Command {
 		Short: "Measure a bridge from outside",
 		Long: `Open readers, publish events that carry their number and time for a while, and print how many were delivered, how
 long they took, and which were lost, repeated or out of order. Exits with 1 if any were, or did not arrive, or were
-refused. Without --prefix, topics are below bench/ and of this run alone. With --pid, the process id of a bridge on this
+refused. Events are of the type bench.v1.Sample, whose schema is sent along. Without --prefix, topics are below bench/ and
+of this run alone. With --pid, the process id of a bridge on this
 machine, tells what CPU time and memory it took (Linux); with --floor also how that compares with a program that does one
 write(2) per delivery and nothing else, on the same processors. Give the bridge and this command processors of their own.`,
 		Example: `  ssebridge bench --readers 1000 --rate 50

@@ -140,10 +140,14 @@ func runBridge(ctx context.Context, c *Config, n int) (*Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
+	schema, err := newSchemaRequest()
+	if err != nil {
+		return nil, err
+	}
 	t := &trial{
 		config: c, plan: p, label: c.label("bridge", n), server: process(c.PID),
 		crowd: newCrowd(p, c.PublicURL, c.Token, c.Format),
-		open:  dialBridge(c.PublishClient, c.PublishURL, c.PublishToken), template: template,
+		open:  dialBridge(c.PublishClient, c.PublishURL, c.PublishToken, schema), template: template,
 	}
 	if c.Transport == HTTP1 {
 		if t.swarm, err = newSockets(ctx, t.crowd); err != nil {

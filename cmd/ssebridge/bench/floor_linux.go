@@ -28,8 +28,8 @@ const recordHead = 4 + 2 // bytes, big endian: the lengths of the frame and of t
 
 // newRecordTemplate makes the template of a record, whose frame is as a bridge would send it.
 func (p *plan) newRecordTemplate(size int, format string) *template {
-	data := fmt.Sprintf(`{"mark":%q,"pad":%q}`, p.newMark(), strings.Repeat("x", size-minSize))
-	const place, name = "1000000-1763739183000000000", "google.protobuf.Struct"
+	data := sampleJSON(p.newMark(), size)
+	const place, name = "1000000-1763739183000000000", "bench.v1.Sample"
 	topic := p.topic(0)
 	frame := fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", place, name, data)
 	if format == FormatCloudEvents {

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
@@ -36,7 +35,7 @@ const (
 	maxTopics   = 1_000_000
 	runDigits   = 8
 	markDigits  = runDigits + 8 + 8 + 16
-	minSize     = len(`{"mark":"","pad":""}`) + markDigits
+	minSize     = len(`{"mark":"","pad":"x"}`) + markDigits // without a pad it would have no field of that name
 )
 
 type mark struct {
@@ -71,10 +70,7 @@ func (p *plan) newMark() string { return p.run + strings.Repeat("0", markDigits-
 // Requests one after the other are one request with all of their events (Protocol Buffers, "Last One Wins": the
 // elements of repeated fields are appended).
 func (p *plan) newPublishTemplate(size int) (*template, error) {
-	data, err := anypb.New(&structpb.Struct{Fields: map[string]*structpb.Value{
-		"mark": structpb.NewStringValue(p.newMark()),
-		"pad":  structpb.NewStringValue(strings.Repeat("x", size-minSize)),
-	}})
+	data, err := anypb.New(newSample(p.newMark(), size))
 	if err != nil {
 		return nil, err
 	}

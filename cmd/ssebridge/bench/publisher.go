@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,11 +47,20 @@ type outlet interface {
 // bridgeOutlet is a Publish stream, whose messages are encoded already.
 type bridgeOutlet struct {
 	*connect.BidiStreamForClient[[]byte, ssebridgev1.PublishResponse]
+
+	schema []byte // an encoded request that goes with the first events
 }
 
-func (o bridgeOutlet) send(events []byte) error { return o.Send(&events) }
-func (o bridgeOutlet) end() error               { return o.CloseRequest() }
-func (o bridgeOutlet) receive() (*ssebridgev1.PublishResponse, error) {
+func (o *bridgeOutlet) send(events []byte) error {
+	if o.schema != nil {
+		events = slices.Concat(o.schema, events)
+		o.schema = nil
+	}
+	return o.Send(&events)
+}
+
+func (o *bridgeOutlet) end() error { return o.CloseRequest() }
+func (o *bridgeOutlet) receive() (*ssebridgev1.PublishResponse, error) {
 	return o.Receive()
 }
 
@@ -77,8 +87,8 @@ func (encodedCodec) Unmarshal(data []byte, message any) error {
 	return fmt.Errorf("%T is not a response", message)
 }
 
-// dialBridge returns what opens Publish streams.
-func dialBridge(client *http.Client, base, token string) func(context.Context) outlet {
+// dialBridge returns what opens Publish streams; schema is what newSchemaRequest has made.
+func dialBridge(client *http.Client, base, token string, schema []byte) func(context.Context) outlet {
 	service := connect.NewClient[[]byte, ssebridgev1.PublishResponse](
 		client, base+ssebridgev1connect.PublishServicePublishProcedure, connect.WithCodec(encodedCodec{}))
 	return func(ctx context.Context) outlet {
@@ -86,7 +96,7 @@ func dialBridge(client *http.Client, base, token string) func(context.Context) o
 		if token != "" {
 			stream.RequestHeader().Set("Authorization", "Bearer "+token)
 		}
-		return bridgeOutlet{stream}
+		return &bridgeOutlet{stream, schema}
 	}
 }
 

@@ -9,16 +9,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
+	benchv1 "github.com/ssebridge/ssebridge/gen/bench/v1"
 	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
 
 func TestTemplates(t *testing.T) {
 	t.Parallel()
 	p := &plan{prefix: "bench/a", run: "00c0ffee", topics: 3, publishers: 5}
-	for _, size := range []int{minSize, 200, 64 << 10} {
+	for _, size := range []int{minSize, fullSize - 1, fullSize, 64 << 10} {
 		template, err := p.newPublishTemplate(size)
 		require.NoError(t, err)
 		first, second := mark{lane: 4, number: 1, time: 1}, mark{lane: 2, number: 0xfffffffe, time: time.Now().UnixNano()}
@@ -32,9 +33,12 @@ func TestTemplates(t *testing.T) {
 		}{{"bench/a/000001", first}, {"bench/a/000002", second}} {
 			event := request.GetEvents()[i]
 			assert.Equal(t, expected.topic, event.GetTopic())
-			var data structpb.Struct
+			var data benchv1.Sample
 			require.NoError(t, event.GetData().UnmarshalTo(&data))
-			text := fmt.Appendf(nil, `{"mark":%q,"pad":%q}`, data.GetFields()["mark"].GetStringValue(), data.GetFields()["pad"].GetStringValue())
+			text := []byte(sampleJSON(data.GetMark(), size))
+			spaced, err := protojson.Marshal(&data)
+			require.NoError(t, err)
+			require.JSONEq(t, string(text), string(spaced))
 			assert.Len(t, text, size)
 			finder := newMarkFinder(p.run)
 			for _, around := range []string{"%s", `{"subject":"x","data":%s}`, "%s "} {
