@@ -120,6 +120,7 @@ func (p *program) listen(ctx context.Context, options options) (err error) {
 	if p.internal, p.internalURL, err = listen(ctx, c.Internal.Addr, p.certificates["internal"]); err != nil {
 		return c.At("internal.addr", err)
 	}
+	p.internal.buffer()
 	p.public, p.publicURL, err = listen(ctx, c.Public.Addr, p.certificates["public"])
 	return c.At("public.addr", err)
 }
