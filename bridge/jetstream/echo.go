@@ -83,12 +83,15 @@ func (t *tail) drainEcho(ctx context.Context, echo *echo) error {
 	t.heard = time.Now()
 	idle := time.NewTicker(t.log.config.CheckInterval)
 	defer idle.Stop()
-	for {
+	for many := false; ; {
 		select {
 		case <-echo.ready:
-			runtime.Gosched() // as in drain
+			if many {
+				runtime.Gosched() // on a busy core: what comes meanwhile shares the batch
+			}
 			t.heard = time.Now()
 			events, lost := echo.take()
+			many = len(events) > 1
 			if err := errors.Join(t.addAll(events), lost); err != nil {
 				return err
 			}

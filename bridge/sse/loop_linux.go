@@ -53,6 +53,7 @@ type loop struct {
 	armed   time.Duration // when it fires
 	now     time.Duration // of this round
 	working []*conn       // the queue of this round
+	many    bool          // there was more than one in the last round
 	events  []*bridge.Event
 	iovecs  []unix.Iovec
 	asking  int // readers that wait for the log
@@ -255,11 +256,14 @@ func (l *loop) enqueue(c *conn) bool {
 
 // work looks at every connection in the queue once.
 func (l *loop) work() {
-	// Those who bring events go first: on a busy core what they bring meanwhile shares the writes that follow.
-	runtime.Gosched()
+	if l.many {
+		// Those who bring events go first: on a busy core what they bring meanwhile shares the writes that follow.
+		runtime.Gosched()
+	}
 	l.mu.Lock()
 	l.working, l.queue = l.queue, l.working[:0]
 	l.mu.Unlock()
+	l.many = len(l.working) > 1
 	for i, c := range l.working {
 		l.working[i] = nil
 		c.queued.Store(false) // before looking: what happens from now on queues it again
