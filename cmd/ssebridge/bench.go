@@ -79,6 +79,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.Publishers, "publishers", 1, "streams of publishers")
 	flags.StringVar(&f.Format, "format", bench.FormatCloudEvents, "what readers ask for: cloudevents or json")
 	flags.StringVar(&f.Transport, "transport", bench.HTTP1, "of readers: http1, or h2, which is HTTP/2, in cleartext for http URLs")
+	flags.DurationVar(&f.Settle, "settle", time.Second, "time between the last reader's coming and publishing; memory per reader is measured when it ends")
 	flags.DurationVar(&f.Duration, "duration", 10*time.Second, "time of publishing")
 	flags.IntVar(&f.Storm, "storm", 0, "after half of the time drop all readers, publish so many events, and let all come back at once")
 	flags.IntVar(&f.PID, "pid", 0, "process id of the bridge, if it is on this machine: measures its CPU time and memory (Linux)")

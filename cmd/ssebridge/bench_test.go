@@ -46,7 +46,7 @@ func TestBench(t *testing.T) {
 		arguments []string
 		times     func(acknowledged int64) int64 // deliveries
 	}{
-		{"one topic", []string{"--readers", "20"}, func(n int64) int64 { return 20 * n }},
+		{"one topic", []string{"--readers", "20", "--settle", "0s"}, func(n int64) int64 { return 20 * n }},
 		{"json, several publishers", []string{"--readers", "5", "--publishers", "3", "--format", "json", "--size", "5000"}, func(n int64) int64 { return 5 * n }},
 		{"patterns only", []string{"--readers", "7", "--topics", "4", "--patterns", "100%", "--publishers", "2"}, func(n int64) int64 { return 7 * n }},
 		{"topics and patterns", []string{"--readers", "10", "--topics", "4", "--patterns", "2"}, func(n int64) int64 { return 2*n + 2*n }},
@@ -143,6 +143,7 @@ issuers: [{name: users, url: %q, jwks_file: %q, audiences: [ssebridge], roles: [
 		{message: `--patterns 101: use 0 to the number of readers, which is 100`, arguments: []string{"--patterns", "101"}},
 		{message: `--rate -1: use events per second`, arguments: []string{"--rate", "-1"}},
 		{message: `--duration 1ms: use`, arguments: []string{"--duration", "1ms"}},
+		{message: `--settle -1s: use`, arguments: []string{"--settle", "-1s"}},
 		{message: `--format "xml": use cloudevents or json`, arguments: []string{"--format", "xml"}},
 		{message: `--transport "h3": use http1 or h2`, arguments: []string{"--transport", "h3"}},
 		{message: `--prefix "a/": use the beginning of a topic`, arguments: []string{"--prefix", "a/"}},

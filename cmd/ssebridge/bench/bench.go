@@ -21,6 +21,7 @@ type Config struct {
 	Size       int           // of an event's data in JSON, in bytes
 	Format     string        // cloudevents or json
 	Transport  string        // http1 or h2
+	Settle     time.Duration // between the last reader's coming and publishing: memory is looked at when it ends
 	Duration   time.Duration // of publishing
 	Storm      int           // events that all readers miss, and then fetch at once, after half of the time; 0: none
 	Runs       int           // of which medians are taken
@@ -73,6 +74,9 @@ func (c *Config) check() error {
 	}
 	if c.Duration < 100*time.Millisecond || c.Duration > 24*time.Hour {
 		errs = append(errs, fmt.Errorf("--duration %v: use 100ms to 24h", c.Duration))
+	}
+	if c.Settle < 0 || c.Settle > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("--settle %v: use 0s to 24h", c.Settle))
 	}
 	if c.Format != FormatCloudEvents && c.Format != FormatJSON {
 		errs = append(errs, fmt.Errorf("--format %q: use %s or %s", c.Format, FormatCloudEvents, FormatJSON))

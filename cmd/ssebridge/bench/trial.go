@@ -32,7 +32,6 @@ type trial struct {
 }
 
 const (
-	settle       = time.Second      // after the readers have come, before memory is looked at
 	quiet        = 10 * time.Second // without a delivery nothing more is waited for: readers that are told to come back do so within 5 s
 	longestDrain = time.Minute
 )
@@ -89,7 +88,7 @@ func (t *trial) ramp(ctx context.Context) (err error) {
 		return err
 	}
 	t.connected = time.Since(begun)
-	if err := sleep(ctx, settle); err != nil {
+	if err := sleep(ctx, t.config.Settle); err != nil {
 		return err
 	}
 	t.cost.withReaders, err = t.memory()
