@@ -8,6 +8,8 @@ BIN := $(CURDIR)/.tools/bin
 TOOLS := $(BIN)/buf $(BIN)/golangci-lint $(BIN)/grpcurl
 CHROMIUM ?= /usr/bin/chromium
 FUZZTIME ?= 30s
+BENCH_COUNT ?= 1
+MEASURE ?=
 export PATH := $(BIN):$(PATH)
 export CHROMIUM
 
@@ -72,8 +74,13 @@ soak: ## Let 200 readers a second come and go for a minute while events are publ
 	go test ./cmd/ssebridge -run '^TestChurn$$' -churn 1m -v
 
 .PHONY: bench
-bench: ## Run the Go benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: bench-go ## Run the Go benchmarks, then measure the bridge and write the README's section "Measured"; MEASURE has flags
+	go run ./cmd/measure $(MEASURE)
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks BENCH_COUNT times each, into dist/bench.txt
+	mkdir -p dist
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 2h ./... | tee dist/bench.txt
 
 .PHONY: tools
 tools: $(TOOLS) ## Build the pinned tools

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"bridge/publish":                      {"bridge", "bridge/telemetry", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"bridge/schema":                       {"bridge", "gen/ssebridge/v1"},
 	"bridge/sse":                          {"bridge", "bridge/telemetry"},
+	"cmd/measure":                         {"cmd/ssebridge/bench"},
 	"cmd/ssebridge":                       {"auth", "auth/rule", "auth/token", "bridge", "bridge/jetstream", "bridge/publish", "bridge/schema", "bridge/sse", "bridge/telemetry", "cmd/ssebridge/bench", "cmd/ssebridge/config", "gen/demo/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect", "web"},
 	"cmd/ssebridge/bench":                 {"gen/bench/v1", "gen/ssebridge/v1", "gen/ssebridge/v1/ssebridgev1connect"},
 	"cmd/ssebridge/config":                {"auth/token"},
@@ -61,6 +62,7 @@ var homes = map[string][]string{
 	"go.opentelemetry.io/otel/semconv/":          {"bridge/telemetry", "cmd/ssebridge"},
 	"go.opentelemetry.io/otel/trace":             {"bridge/telemetry"},
 	"github.com/gofrs/flock":                     {"bridge/jetstream"},
+	"github.com/google/pprof":                    {"cmd/measure"}, // profiles of a bridge that is measured
 	"github.com/nats-io/":                        {"bridge/jetstream"},
 	"github.com/spf13/":                          {"cmd/ssebridge"},
 	"github.com/synadia-io/orbit.go":             {"bridge/jetstream"},
@@ -71,7 +73,7 @@ var homes = map[string][]string{
 	"google.golang.org/protobuf/":                {"bridge/schema", "bridge/publish", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/"},
 	"google.golang.org/protobuf/encoding/":       {"bridge/schema"},
 	"google.golang.org/protobuf/types/dynamicpb": {"bridge/schema"},
-	"net/http": {"auth/token", "bridge/sse", "bridge/publish", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/", "web"},
+	"net/http": {"auth/token", "bridge/sse", "bridge/publish", "cmd/measure", "cmd/ssebridge", "cmd/ssebridge/bench", "gen/", "web"},
 }
 
 type goPackage struct {
