@@ -14,10 +14,13 @@ type chart struct {
 
 type series struct {
 	name   string
-	points []point // x > 0
+	points []point // in the order of x
 }
 
-type point struct{ x, y float64 }
+type point struct {
+	x float64 // above 0
+	y spread
+}
 
 // Sizes in the picture.
 const (
@@ -40,7 +43,7 @@ const pictureStyle = `
   text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .background { fill: #ffffff } .title { font-weight: 600; font-size: 13px } .quiet { fill: #59636e }
   .grid { stroke: #d1d9e0 } .axis { stroke: #59636e }
-  .line { fill: none; stroke-width: 2 }
+  .line { fill: none; stroke-width: 2 } .thin { stroke-width: 1 }
   .s0 { stroke: #0969da } .s0.mark { fill: #0969da } .s1 { stroke: #bc4c00 } .s1.mark { fill: #ffffff; stroke-width: 2 }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc } .background { fill: #0d1117 } .quiet { fill: #9198a1 }
@@ -125,13 +128,14 @@ func (d *drawing) chart(c *chart) {
 	for i, s := range c.series {
 		var line strings.Builder
 		for n, p := range s.points {
-			fmt.Fprintf(&line, "%s%.1f %.1f", map[bool]string{true: "M", false: "L"}[n == 0], x(p.x), y(p.y))
+			fmt.Fprintf(&line, "%s%.1f %.1f", map[bool]string{true: "M", false: "L"}[n == 0], x(p.x), y(p.y.Median))
 		}
 		if line.Len() > 0 {
 			d.addf(`<path class="line s%d" d="%s"/>`, i, line.String())
 		}
 		for _, p := range s.points {
-			d.mark(i, x(p.x), y(p.y), fmt.Sprintf("%s, %s: %s %s", s.name, across.label(p.x), number(p.y), c.unit))
+			d.addf(`<path class="line thin s%d" d="M%.1f %.1fV%.1f"/>`, i, x(p.x), y(p.y.Min), y(p.y.Max))
+			d.mark(i, x(p.x), y(p.y.Median), fmt.Sprintf("%s, %s: %s", s.name, across.label(p.x), spreadText(&p.y, c.unit)))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -38,7 +39,7 @@ func section(r *results, picture string) string {
 		text.WriteString(stagesText(r.Stages))
 	}
 	if r.Growth != nil {
-		fmt.Fprintf(&text, "\n![%s](%s)\n\n%s %s\n", pictureTitle, picture, growthCaption(r.Growth.Shared), takenText(&r.Growth.Taken))
+		fmt.Fprintf(&text, "\n![%s](%s)\n\n%s", pictureTitle, picture, paragraph(growthCaption(r.Growth)+" "+takenText(&r.Growth.Taken)))
 	}
 	if text.Len() > 0 {
 		return strings.TrimLeft(text.String(), "\n")
@@ -46,7 +47,29 @@ func section(r *results, picture string) string {
 	return ""
 }
 
-func takenText(t *taken) string { return fmt.Sprintf("(%s; `%s`)", t, t.Command) }
+func takenText(t *taken) string { return fmt.Sprintf("%s, `%s`.", t, t.Command) }
+
+// paragraph breaks text into lines as the rest of the README has them.
+func paragraph(text string) string {
+	const width = 128
+	var broken strings.Builder
+	length := 0
+	for word := range strings.FieldsSeq(text) {
+		long := utf8.RuneCountInString(word)
+		switch {
+		case length == 0:
+		case length+1+long > width:
+			broken.WriteString("\n")
+			length = 0
+		default:
+			broken.WriteString(" ")
+			length++
+		}
+		broken.WriteString(word)
+		length += long
+	}
+	return broken.String() + "\n"
+}
 
 func rowsText(part *rowsPart) string {
 	var text strings.Builder
@@ -54,8 +77,12 @@ func rowsText(part *rowsPart) string {
 	if part.Count > 1 {
 		runs = fmt.Sprintf("medians of %d runs, floor and bridge in turn, and in parentheses the least and the most", part.Count)
 	}
-	fmt.Fprintf(&text, "`ssebridge serve --dev` with an empty log, measured by `ssebridge bench --pid …` and the flags of each row; events of 200\n"+
-		"bytes; %s.\n%s\n\n", runs, takenText(&part.Taken))
+	tried := ""
+	if part.Quick {
+		tried = "**Tried with `-quick`: a twentieth of the work that a row names, for half a second. These figures mean nothing.** "
+	}
+	text.WriteString(paragraph(fmt.Sprintf("%s`ssebridge serve --dev` with an empty log, measured by `ssebridge bench --pid …` with the flags of "+
+		"each row; events of 200 bytes; %s. %s", tried, runs, takenText(&part.Taken))) + "\n")
 	text.WriteString("| work | cores | | floor | ssebridge | ratio | budget |\n|---|---|---|---|---|---|---|\n")
 	var floors []string
 	for i := range part.Rows {
@@ -78,16 +105,23 @@ func rowsText(part *rowsPart) string {
 				head, cores = "", ""
 			}
 			fmt.Fprintf(&text, "| %s | %s | %s | %s | %s | %s | %s |\n", cell(head), cores, cell(line.What), spreadText(line.Floor, line.Unit),
-				spreadText(&line.Bridge, line.Unit), spreadText(line.Ratio, ""), budgetText(&line))
+				spreadText(&line.Bridge, line.Unit), spreadText(line.Ratio, ""), budgetText(&line, part.Quick))
 		}
 	}
 	text.WriteString("\n")
+	var notes strings.Builder
 	for i, floor := range floors {
-		fmt.Fprintf(&text, "Floor %d: %s. ", i+1, floor)
+		fmt.Fprintf(&notes, "Floor %d: %s. ", i+1, floor)
 	}
-	fmt.Fprintf(&text, "The ratio is that of one run's bridge and floor. A\nrate is kept up with if %.0f %% of it is delivered, until the last delivery "+
-		"has come, nothing is missing, and 99 %% come within %.0f ms;\nthe highest is found to 5 %%, and `--rate` names it. On one core what measures has "+
-		"another one, on two it shares them.\n", 100*keptShare, keptLatency)
+	fmt.Fprintf(&notes, "A ratio is that of the bridge to the floor of the same run. A rate is kept up with if %.0f %% of it is delivered, counted until "+
+		"the last delivery has come, nothing is missing, and 99 %% come within %.0f ms; the highest in most runs is found to 5 %%. ",
+		100*keptShare, keptLatency)
+	if part.Shared {
+		notes.WriteString("Beside a bridge on one core, what measures it has the other one; it shares both with a bridge on two.")
+	} else {
+		notes.WriteString("What measures has a core of its own.")
+	}
+	text.WriteString(paragraph(notes.String()))
 	return text.String()
 }
 
@@ -109,8 +143,8 @@ func spreadText(s *spread, unit string) string {
 	return fmt.Sprintf("%s (%s to %s)", median, low, high)
 }
 
-func budgetText(l *lineResult) string {
-	if l.Budget != "" && !l.Met {
+func budgetText(l *lineResult, quick bool) string {
+	if l.Budget != "" && !l.Met && !quick {
 		return l.Budget + ": **missed**"
 	}
 	return l.Budget
@@ -134,8 +168,8 @@ func stagesText(part *stagesPart) string {
 			}
 		}
 	}
-	fmt.Fprintf(&text, "\nCPU time of the bridge for an event by stage: the share of a stage in the samples of a CPU profile, of what the process took.\n%s\n\n",
-		takenText(&part.Taken))
+	text.WriteString("\n" + paragraph("CPU time of the bridge for one event, by stage: the share of a stage in the samples of a CPU profile, of all that "+
+		"the process took. Allocating counts for the stage that allocates, and collecting apart. "+takenText(&part.Taken)) + "\n")
 	fmt.Fprintf(&text, "| stage |%s\n|---|%s\n", head.String(), rule.String())
 	for _, name := range names {
 		fmt.Fprintf(&text, "| %s |", name)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ type axis struct {
 }
 
 const (
+	growthRuns       = 3
 	growthDuration   = 3 * time.Second
 	growthDeliveries = 20_000 // per second
 )
@@ -46,7 +49,7 @@ var axes = []axis{
 	},
 }
 
-// growthPoint is what was measured of one value of an axis.
+// growthPoint is one run of one value of an axis.
 type growthPoint struct {
 	Axis       string       `json:"axis"`
 	Value      int          `json:"value"`
@@ -54,19 +57,27 @@ type growthPoint struct {
 	Run        bench.Result `json:"run"`
 }
 
-// measureGrowth measures each value of each axis once, with the bridge on one processor and on two.
-func measureGrowth(ctx context.Context, r *rig, p *plan) (points []growthPoint, err error) {
+// measureGrowth measures each value of each axis three times, with the bridge on one processor and on two. The runs of a
+// value are far from each other: what disturbs the machine for a while disturbs one of them.
+func measureGrowth(ctx context.Context, r *rig, p *plan, t taken) (*growthPart, error) {
+	made := &growthPart{Taken: t, Shared: r.sharedGenerator(), Runs: growthRuns}
+	if p.quick {
+		made.Runs = 1
+	}
 	var faults []error
-	for _, axis := range axes {
-		for _, cpus := range [][]int{r.oneProcessor(), r.twoProcessors()} {
-			made, err := r.grow(ctx, &axis, cpus, p.quick)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+	for run := range made.Runs {
+		r.sayf("growth: run %d of %d", run+1, made.Runs)
+		for _, axis := range axes {
+			for _, cpus := range [][]int{r.oneProcessor(), r.twoProcessors()} {
+				points, err := r.grow(ctx, &axis, cpus, p.quick)
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
+				}
+				made.Points, faults = append(made.Points, points...), append(faults, err)
 			}
-			points, faults = append(points, made...), append(faults, err)
 		}
 	}
-	return points, errors.Join(faults...)
+	return made, errors.Join(faults...)
 }
 
 // grow measures the values of an axis. What fails is left out.
@@ -134,11 +145,15 @@ func charts(points []growthPoint) (made []chart) {
 		c := chart{title: p.title, unit: p.unit, axis: p.axis}
 		for _, processors := range []int{1, 2} {
 			one := series{name: fmt.Sprintf("bridge on %d %s", processors, map[int]string{1: "core", 2: "cores"}[processors])}
+			runs := map[int][]float64{}
 			for i := range points {
 				at := &points[i]
 				if at.Axis == p.axis && at.Processors == processors && at.Value >= p.from {
-					one.points = append(one.points, point{float64(at.Value), p.of(&at.Run.Bridge, at.Value)})
+					runs[at.Value] = append(runs[at.Value], p.of(&at.Run.Bridge, at.Value))
 				}
+			}
+			for _, value := range slices.Sorted(maps.Keys(runs)) {
+				one.points = append(one.points, point{float64(value), spreadOf(runs[value])})
 			}
 			c.series = append(c.series, one)
 		}
@@ -150,13 +165,13 @@ func charts(points []growthPoint) (made []chart) {
 }
 
 // growthCaption says what the picture shows.
-func growthCaption(shared bool) string {
+func growthCaption(part *growthPart) string {
 	text := []string{
-		"One run of 3 s for each point. Readers: of one topic. Topics, bytes of an event's data, publishers: one reader of all topics,",
+		fmt.Sprintf("Medians of %d runs, with the least and the most.", part.Runs), "Readers: of one topic. Topics, bytes of an event's data, publishers: one reader of all topics,",
 		"as fast as results come back, at most 1,024 events of each publisher unanswered.",
 	}
-	if shared {
-		text = append(text, "With the bridge on two cores, what measures it shares them and takes a part: more would be left with a third.")
+	if part.Shared {
+		text = append(text, "With the bridge on two cores, what measures it shares them and takes its part of both.")
 	} else {
 		text = append(text, "What measures the bridge has a core of its own.")
 	}

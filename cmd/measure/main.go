@@ -127,15 +127,13 @@ func run(ctx context.Context, arguments []string, stderr io.Writer) error {
 		rig.sayf("%s: %s", part, taken)
 		switch part {
 		case partRows:
-			made, err := measureRows(ctx, rig, &p)
-			kept.Rows, faults = &rowsPart{taken, p.count, made}, append(faults, err)
+			kept.Rows, err = measureRows(ctx, rig, &p, taken)
 		case partStages:
-			made, err := measureStages(ctx, rig, &p)
-			kept.Stages, faults = &stagesPart{taken, made}, append(faults, err)
+			kept.Stages, err = measureStages(ctx, rig, &p, taken)
 		case partGrowth:
-			made, err := measureGrowth(ctx, rig, &p)
-			kept.Growth, faults = &growthPart{taken, rig.sharedGenerator(), made}, append(faults, err)
+			kept.Growth, err = measureGrowth(ctx, rig, &p, taken)
 		}
+		faults = append(faults, err)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // results is what was measured last of each part, with all runs.
@@ -17,9 +18,11 @@ type results struct {
 }
 
 type rowsPart struct {
-	Taken taken       `json:"taken"`
-	Count int         `json:"count"`
-	Rows  []rowResult `json:"rows"`
+	Taken  taken       `json:"taken"`
+	Count  int         `json:"count"`
+	Quick  bool        `json:"quick"`
+	Shared bool        `json:"generator_shares_processors"` // with the bridge on two
+	Rows   []rowResult `json:"rows"`
 }
 
 type stagesPart struct {
@@ -30,6 +33,7 @@ type stagesPart struct {
 type growthPart struct {
 	Taken  taken         `json:"taken"`
 	Shared bool          `json:"generator_shares_processors"` // with the bridge on two
+	Runs   int           `json:"runs"`
 	Points []growthPoint `json:"points"`
 }
 
@@ -82,7 +86,7 @@ func (p place) write(r *results) error {
 	if err := os.MkdirAll(filepath.Dir(p.data), 0o755); err != nil { //nolint:gosec // part of the repository
 		return err
 	}
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -94,9 +98,9 @@ func (p place) write(r *results) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.template, err)
 	}
-	files := map[string]string{p.data: string(data) + "\n", p.document: document}
+	files := map[string]string{p.data: lineByLine(string(data)), p.document: document}
 	if r.Growth != nil {
-		files[p.picture] = draw(pictureTitle, growthCaption(r.Growth.Shared), charts(r.Growth.Points))
+		files[p.picture] = draw(pictureTitle, growthCaption(r.Growth), charts(r.Growth.Points))
 	}
 	for name, text := range files {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil { //nolint:gosec // likewise
@@ -104,4 +108,10 @@ func (p place) write(r *results) error {
 		}
 	}
 	return nil
+}
+
+// lineByLine breaks JSON before each run, so that it can be read and compared. A string in JSON has no bare quotes, so
+// that what is looked for is never in one.
+func lineByLine(data string) string {
+	return strings.ReplaceAll(data, `{"work":{"readers"`, "\n"+`{"work":{"readers"`) + "\n"
 }

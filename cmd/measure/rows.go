@@ -76,11 +76,11 @@ func spreadOf(values []float64) spread {
 }
 
 // measureRows measures all rows. A row that fails has a fault, and is part of the error.
-func measureRows(ctx context.Context, r *rig, p *plan) ([]rowResult, error) {
+func measureRows(ctx context.Context, r *rig, p *plan, t taken) (*rowsPart, error) {
 	if err := r.buildFloors(ctx); err != nil {
 		return nil, err
 	}
-	var results []rowResult
+	made := &rowsPart{Taken: t, Count: p.count, Quick: p.quick, Shared: r.sharedGenerator()}
 	var faults []error
 	for _, row := range table() {
 		if p.quick {
@@ -91,13 +91,13 @@ func measureRows(ctx context.Context, r *rig, p *plan) ([]rowResult, error) {
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			result.Fault, _, _ = strings.Cut(err.Error(), "\n")
+			result.Fault = lastLine(err.Error())
 			faults = append(faults, fmt.Errorf("%s: %w", row.name, err))
 			r.sayf("%s: %v", row.name, err)
 		}
-		results = append(results, *result)
+		made.Rows = append(made.Rows, *result)
 	}
-	return results, errors.Join(faults...)
+	return made, errors.Join(faults...)
 }
 
 func (r *rig) measureRow(ctx context.Context, row *row, p *plan) (*rowResult, error) {
@@ -116,15 +116,11 @@ func (r *rig) measureRow(ctx context.Context, row *row, p *plan) (*rowResult, er
 	}
 	defer func() { s.stop() }()
 	if row.sustained {
-		tries := mostTries
-		if p.quick {
-			tries = 3
-		}
-		err = r.findRate(ctx, s, row, result, tries)
-		result.Flags = strings.Join(row.work.flags(), " ")
-		if err != nil {
+		if err := r.measureSustained(ctx, s, row, result, p); err != nil {
 			return result, err
 		}
+		row.conclude(result)
+		return result, nil
 	}
 	runs := p.count
 	if row.most > 0 {
@@ -144,6 +140,12 @@ func (r *rig) measureRow(ctx context.Context, row *row, p *plan) (*rowResult, er
 	}
 	row.conclude(result)
 	return result, nil
+}
+
+// lastLine of an error is where a program says what is wrong.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
 }
 
 // runRow measures the floor, if there is one, and then the bridge.
@@ -227,5 +229,8 @@ func (b budget) text(unit string) string {
 	if b.ratio {
 		return fmt.Sprintf("%s %v × floor", sign, b.limit)
 	}
-	return sign + " " + quantity(b.limit, unit)
+	if b.limit >= 1000 {
+		return sign + " " + withCommas(b.limit) + unit
+	}
+	return fmt.Sprintf("%s %v %s", sign, b.limit, unit)
 }

@@ -35,7 +35,7 @@ func newLogScale(c *chart) *logScale {
 	s.ticks = slices.DeleteFunc(s.ticks, func(v float64) bool {
 		isPower := func(base float64) bool { n := math.Log(v) / math.Log(base); return math.Abs(n-math.Round(n)) < 1e-9 }
 		end := v == s.low || v == s.high
-		return !end && !isPower(10) && (!isPower(2) || s.low*2.5 > v && s.low >= 100)
+		return !end && !isPower(10) && !isPower(2)
 	})
 	return s
 }
@@ -65,23 +65,25 @@ func kibibytes(v float64) string {
 // scale is a linear scale from 0 to a round number.
 type scale struct{ step, top float64 }
 
-// newScale makes a scale with four to eight steps of 1, 2 or 5 times a power of ten.
+// newScale makes a scale with three to six steps of 1, 2 or 5 times a power of ten.
 func newScale(c *chart) scale {
 	highest := 0.0
 	for _, one := range c.series {
 		for _, p := range one.points {
-			highest = max(highest, p.y)
+			highest = max(highest, p.y.Max)
 		}
 	}
 	if highest <= 0 {
 		return scale{step: 1, top: 1}
 	}
-	step := math.Pow(10, math.Floor(math.Log10(highest/4)))
-	for _, factor := range []float64{5, 2} {
-		if highest/(step*factor) >= 3 {
-			step *= factor
+	const most = 6
+	power := math.Pow(10, math.Floor(math.Log10(highest/most)))
+	step := power
+	for _, factor := range []float64{2, 5, 10} {
+		if highest/step <= most {
 			break
 		}
+		step = power * factor
 	}
 	return scale{step: step, top: math.Ceil(highest/step-1e-9) * step}
 }
@@ -103,8 +105,10 @@ func (s scale) label(v float64) string {
 // number writes a number with three digits, or all of them before the point.
 func number(v float64) string {
 	switch size := math.Abs(v); {
-	case size >= 10_000:
+	case size >= 100_000:
 		return withCommas(math.Round(v/1000)) + "k"
+	case size >= 10_000:
+		return strconv.FormatFloat(v/1000, 'f', 1, 64) + "k"
 	case size >= 1000:
 		return withCommas(math.Round(v))
 	case size >= 100:

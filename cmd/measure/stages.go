@@ -29,16 +29,16 @@ var stages = []stage{
 	{"metrics and spans", []string{"ssebridge/bridge/telemetry.", "go.opentelemetry.io/"}},
 	{"window, and waking readers", []string{"ssebridge/bridge.(*hubSink)"}},
 	{"check and authorize", []string{"publish.(*intake).authorize", "bridge/publish.check", "ssebridge/auth"}},
+	{"results to the publisher", []string{"publish.collect", "publish.(*publishStream).run.func", "http2serverConn).writeFrameAsync"}},
 	{"decode requests", []string{"schema.BinaryCodec.Unmarshal", "schema.(*JSONCodec).Unmarshal", "connect.(*envelopeReader)"}},
 	{"JSON of the event", []string{"ssebridge/bridge/schema."}},
 	{"client of the log: append", []string{"jetstream.(*Log).Append"}},
-	{"results to the publisher", []string{"publish.collect", "publish.(*publishStream).run.func", "http2serverConn).writeFrameAsync"}},
 	{"intake of events", []string{"ssebridge/bridge/publish."}},
 	{"log server: store", []string{"server.(*fileStore)", "server.(*msgBlock)"}},
 	{"log server: the rest", []string{"nats-io/nats-server/"}},
 	{"client of the log: acknowledgements", []string{"jetstream.(*appender)"}},
 	{"tail of the log", []string{"ssebridge/bridge/jetstream."}},
-	{"client of the log: reading", []string{"nats-io/nats%2ego.", "nats-io/nats.go."}},
+	{"client of the log: reading", []string{"nats-io/nats%2ego."}},
 	{"HTTP/2 and Connect", []string{"connectrpc.com/", "net/http."}},
 }
 
@@ -99,8 +99,8 @@ func (s *stagesResult) of(stage string) float64 {
 const profileMargin = 1500 * time.Millisecond // of publishing, before and behind the profile together
 
 // measureStages profiles two kinds of work: much for the publisher's side, and much for the readers'.
-func measureStages(ctx context.Context, r *rig, p *plan) ([]stagesResult, error) {
-	var results []stagesResult
+func measureStages(ctx context.Context, r *rig, p *plan, t taken) (*stagesPart, error) {
+	made := &stagesPart{Taken: t}
 	var faults []error
 	for _, kind := range []struct {
 		name string
@@ -126,9 +126,9 @@ func measureStages(ctx context.Context, r *rig, p *plan) ([]stagesResult, error)
 		}
 		result.Name = kind.name
 		r.sayf("%s: %.1f µs per event, %.1f s of CPU time sampled", kind.name, result.CPU, result.Sampled)
-		results = append(results, *result)
+		made.Work = append(made.Work, *result)
 	}
-	return results, errors.Join(faults...)
+	return made, errors.Join(faults...)
 }
 
 // profile measures a bridge, of which it takes a CPU profile meanwhile.

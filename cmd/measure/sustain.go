@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/ssebridge/ssebridge/cmd/ssebridge/bench"
 )
@@ -69,6 +70,40 @@ func round(rate float64) float64 {
 	return max(math.Round(rate/unit)*unit, 1)
 }
 
+// measureSustained measures a row at the highest rate with which the bridge keeps up in most of its runs.
+func (r *rig) measureSustained(ctx context.Context, s *server, row *row, result *rowResult, p *plan) error {
+	tries := mostTries
+	if p.quick {
+		tries = 3
+	}
+	if err := r.findRate(ctx, s, row, result, tries); err != nil {
+		return err
+	}
+	for {
+		result.Flags, result.Runs = strings.Join(row.work.flags(), " "), nil
+		kept := 0
+		for n := range p.count {
+			run, up, err := r.try(ctx, s, row.work)
+			if run == nil {
+				return err
+			}
+			result.Runs = append(result.Runs, *run)
+			if up {
+				kept++
+			}
+			r.sayf("%s, %d of %d: %s, kept up %v", row.name, n+1, p.count, row.sum(result), up)
+		}
+		if 2*kept > p.count {
+			return nil
+		}
+		slower := round(row.work.Rate / fine)
+		if slower >= row.work.Rate {
+			return fmt.Errorf("not even %v events/s are kept up with", row.work.Rate)
+		}
+		row.work.Rate = slower
+	}
+}
+
 // findRate sets the rate of a row. The first one to try is what comes through as fast as results come back.
 func (r *rig) findRate(ctx context.Context, s *server, row *row, result *rowResult, tries int) error {
 	flat, err := r.measure(ctx, s, row.work, false)
@@ -80,14 +115,23 @@ func (r *rig) findRate(ctx context.Context, s *server, row *row, result *rowResu
 	row.work.Rate, err = sustain(flat.Bridge.DeliveriesPerSecond, tries, func(rate float64) (bool, error) {
 		at := row.work
 		at.Rate = rate
-		tried, err := r.measure(ctx, s, at, false)
-		if tried == nil {
+		run, up, err := r.try(ctx, s, at)
+		if run == nil {
 			return false, err
 		}
-		up := err == nil && keepsUp(&tried.Bridge, rate) // what comes late may come too late to be counted
-		result.Tries[strconv.FormatFloat(rate, 'f', -1, 64)] = tried.Bridge.DeliveriesPerSecond
-		r.sayf("%s: %.0f/s at --rate %.0f, p99 %.1f ms: kept up %v", row.name, tried.Bridge.DeliveriesPerSecond, rate, tried.Bridge.Latency.P99, up)
+		result.Tries[strconv.FormatFloat(rate, 'f', -1, 64)] = run.Bridge.DeliveriesPerSecond
+		r.sayf("%s: %.0f/s at --rate %.0f, p99 %.1f ms: kept up %v", row.name, run.Bridge.DeliveriesPerSecond, rate, run.Bridge.Latency.P99, up)
 		return up, nil
 	})
 	return err
+}
+
+// try measures a bridge at a rate, which may be too much for it: what comes too late to be waited for is not an error. The error
+// is why there is no result.
+func (r *rig) try(ctx context.Context, s *server, w work) (run *bench.Result, up bool, err error) {
+	run, err = r.measure(ctx, s, w, false)
+	if run == nil {
+		return nil, false, err
+	}
+	return run, err == nil && keepsUp(&run.Bridge, w.Rate), nil
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// wellFormed reads a picture as a browser does, and counts its elements.
+func wellFormed(t *testing.T, svg string) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for decoder := xml.NewDecoder(strings.NewReader(svg)); ; {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return counts
+		}
+		require.NoError(t, err)
+		if start, ok := token.(xml.StartElement); ok {
+			counts[start.Name.Local]++
+		}
+	}
+}
+
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	part := sampleResults().Growth
+	svg := draw(pictureTitle, growthCaption(part), charts(part.Points))
+	golden(t, "growth.svg", svg)
+	counts := wellFormed(t, svg)
+	assert.Equal(t, len(panels), counts["g"])
+	one := 6 + 4 + 6 + 7 + 6 + 6 // values of the panels
+	assert.Equal(t, one+1, counts["circle"], "a point for each value, and one in the legend")
+	assert.Equal(t, one+1+1, counts["rect"], "likewise, and the background")
+}
+
+func TestDrawOddities(t *testing.T) {
+	t.Parallel()
+	wellFormed(t, draw("", "", nil))
+	assert.Empty(t, charts(nil))
+	one := chart{title: `<&">`, unit: "µs", axis: "topics", series: []series{{name: "a", points: []point{{1, spread{}}}}, {name: "b"}}}
+	svg := draw("<", "&", []chart{one})
+	wellFormed(t, svg)
+	assert.NotContains(t, svg, "NaN")
+	assert.NotContains(t, svg, "Inf")
+	assert.Contains(t, svg, "&lt;&amp;&#34;&gt;")
+}
+
+func chartOf(axis string, highest float64, values ...float64) *chart {
+	c := &chart{axis: axis, series: []series{{}}}
+	for _, v := range values {
+		c.series[0].points = append(c.series[0].points, point{v, spreadOf([]float64{highest})})
+	}
+	return c
+}
+
+func TestScale(t *testing.T) {
+	t.Parallel()
+	for highest, labels := range map[float64]string{
+		10: "0 2 4 6 8 10", 11: "0 2 4 6 8 10 12", 0.35: "0.0 0.1 0.2 0.3 0.4", 99: "0 20 40 60 80 100", 1300: "0 500 1000 1500", 16: "0 5 10 15 20", 0: "0 1",
+	} {
+		s := newScale(chartOf("topics", highest, 1))
+		var all []string
+		for _, v := range s.ticks() {
+			all = append(all, s.label(v))
+		}
+		assert.Equal(t, labels, strings.Join(all, " "), highest)
+		assert.InDelta(t, 1, s.place(s.top), 1e-9)
+		assert.LessOrEqual(t, s.place(highest), 1.0)
+	}
+}
+
+func TestLogScale(t *testing.T) {
+	t.Parallel()
+	for _, axis := range axes {
+		var values []float64
+		for _, v := range axis.values {
+			values = append(values, float64(v))
+		}
+		s := newLogScale(chartOf(axis.Name, 1, values...))
+		assert.Zero(t, s.place(values[0]))
+		assert.InDelta(t, 1, s.place(values[len(values)-1]), 1e-9)
+		var labels []string
+		for _, v := range s.ticks {
+			labels = append(labels, s.label(v))
+		}
+		assert.Equal(t, map[string]string{
+			"readers": "100 1k 10k 19k", "topics": "1 10 100 1k 10k 100k", "publishers": "1 2 4 8 16 32 64",
+			"bytes": "100 B 256 B 1 KiB 4 KiB 16 KiB 64 KiB",
+		}[axis.Name], strings.Join(labels, " "))
+	}
+	assert.InDelta(t, 0.5, newLogScale(chartOf("topics", 1, 10)).place(10), 0)
+}
+
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	for value, text := range map[float64]string{
+		0: "0.00", 1.096: "1.10", -2: "-2.00", 12.34: "12.3", 207.4: "207", 4588: "4,588", 41_234: "41.2k", 207_100: "207k", 4_588_123: "4,588k",
+	} {
+		assert.Equal(t, text, number(value))
+	}
+	assert.Equal(t, "41.2k/s", quantity(41_234, "/s"))
+	assert.Equal(t, "5.90 µs", quantity(5.9, "µs"))
+	assert.Equal(t, "-1,234,567", withCommas(-1_234_567))
+}
