@@ -9,6 +9,7 @@ import (
 // chart is one small picture: a number over an axis with a logarithmic scale.
 type chart struct {
 	title, unit, axis string
+	powers            bool // of ten have equal distances: the numbers differ much
 	series            []series
 }
 
@@ -111,11 +112,11 @@ func (d *drawing) mark(series int, x, y float64, told string) {
 }
 
 func (d *drawing) chart(c *chart) {
-	across, up := newLogScale(c), newScale(c)
+	across, up := c.across(), c.up()
 	x := func(v float64) float64 { return plotLeft + across.place(v)*plotWidth }
 	y := func(v float64) float64 { return plotTop + (1-up.place(v))*plotHeight }
 	d.text(plotLeft, 20, "title", "start", c.title+", "+c.unit)
-	for _, v := range up.ticks() {
+	for _, v := range up.ticks {
 		d.addf(`<path class="grid" d="M%d %.1fh%d"/>`, plotLeft, y(v), plotWidth)
 		d.text(plotLeft-8, y(v)+4, "quiet", "end", up.label(v))
 	}

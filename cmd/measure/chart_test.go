@@ -59,42 +59,53 @@ func chartOf(axis string, highest float64, values ...float64) *chart {
 	return c
 }
 
-func TestScale(t *testing.T) {
+func labels(s scale) string {
+	var all []string
+	for _, v := range s.ticks {
+		all = append(all, s.label(v))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestUp(t *testing.T) {
 	t.Parallel()
-	for highest, labels := range map[float64]string{
+	for highest, expected := range map[float64]string{
 		10: "0 2 4 6 8 10", 11: "0 2 4 6 8 10 12", 0.35: "0.0 0.1 0.2 0.3 0.4", 99: "0 20 40 60 80 100", 1300: "0 500 1000 1500", 16: "0 5 10 15 20", 0: "0 1",
 	} {
-		s := newScale(chartOf("topics", highest, 1))
-		var all []string
-		for _, v := range s.ticks() {
-			all = append(all, s.label(v))
-		}
-		assert.Equal(t, labels, strings.Join(all, " "), highest)
-		assert.InDelta(t, 1, s.place(s.top), 1e-9)
+		c := chartOf("topics", highest, 1)
+		s := c.up()
+		assert.Equal(t, expected, labels(s), highest)
+		assert.Zero(t, s.place(0))
+		assert.InDelta(t, 1, s.place(s.ticks[len(s.ticks)-1]), 1e-9)
 		assert.LessOrEqual(t, s.place(highest), 1.0)
+	}
+	for highest, expected := range map[float64]string{0.5: "0.1 1", 1: "1 10", 1300: "1 10 100 1000 10000", 0: "0 1"} {
+		c := chartOf("bytes", highest, 100, 200)
+		c.powers = true
+		c.series[0].points[0].y = spreadOf([]float64{min(highest, 2)})
+		s := c.up()
+		assert.Equal(t, expected, labels(s), highest)
+		assert.Zero(t, s.place(s.ticks[0]))
+		assert.InDelta(t, 1, s.place(s.ticks[len(s.ticks)-1]), 1e-9)
 	}
 }
 
-func TestLogScale(t *testing.T) {
+func TestAcross(t *testing.T) {
 	t.Parallel()
 	for _, axis := range axes {
 		var values []float64
 		for _, v := range axis.values {
 			values = append(values, float64(v))
 		}
-		s := newLogScale(chartOf(axis.Name, 1, values...))
+		s := chartOf(axis.Name, 1, values...).across()
 		assert.Zero(t, s.place(values[0]))
 		assert.InDelta(t, 1, s.place(values[len(values)-1]), 1e-9)
-		var labels []string
-		for _, v := range s.ticks {
-			labels = append(labels, s.label(v))
-		}
 		assert.Equal(t, map[string]string{
 			"readers": "100 1k 10k 19k", "topics": "1 10 100 1k 10k 100k", "publishers": "1 2 4 8 16 32 64",
 			"bytes": "100 B 256 B 1 KiB 4 KiB 16 KiB 64 KiB",
-		}[axis.Name], strings.Join(labels, " "))
+		}[axis.Name], labels(s))
 	}
-	assert.InDelta(t, 0.5, newLogScale(chartOf("topics", 1, 10)).place(10), 0)
+	assert.InDelta(t, 0.5, chartOf("topics", 1, 10).across().place(10), 0)
 }
 
 func TestNumber(t *testing.T) {

@@ -36,8 +36,9 @@ var axes = []axis{
 		},
 	},
 	{
+		// The time is for 100,000 events and more: one for each topic.
 		Name: "topics", values: []int{1, 10, 100, 1000, 10_000, 100_000}, quick: []int{1, 1000},
-		work: func(n int) work { return work{Readers: 1, Patterns: 1, Topics: n, Duration: growthDuration} },
+		work: func(n int) work { return work{Readers: 1, Patterns: 1, Topics: n, Duration: 5 * time.Second} },
 	},
 	{
 		Name: "bytes", values: []int{100, 256, 1024, 4096, 16_384, 65_536}, quick: []int{100, 65_536},
@@ -123,7 +124,8 @@ func (r *rig) grow(ctx context.Context, a *axis, cpus []int, quick bool) (points
 // panel is a part of the picture: one number over one axis.
 type panel struct {
 	title, axis, unit string
-	from              int // values below are left out
+	from              int  // values below are left out
+	powers            bool // of chart
 	of                func(*bench.Measurement, int) float64
 }
 
@@ -131,18 +133,18 @@ type panel struct {
 const memoryFrom = 1000
 
 var panels = []panel{
-	{"CPU per delivery, 20,000 deliveries/s", "readers", "µs", 0, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerDelivery }},
-	{"memory per reader", "readers", "KiB", memoryFrom, func(m *bench.Measurement, _ int) float64 { return kibPerReader(m) }},
-	{"CPU per event", "topics", "µs", 0, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerEvent }},
-	{"events acknowledged per second", "publishers", "thousands", 0, func(m *bench.Measurement, _ int) float64 { return m.AcknowledgedPerSecond / 1000 }},
-	{"CPU per event", "bytes", "µs", 0, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerEvent }},
-	{"event data acknowledged per second", "bytes", "MB", 0, func(m *bench.Measurement, size int) float64 { return m.AcknowledgedPerSecond * float64(size) / 1e6 }},
+	{"CPU per delivery, 20,000 deliveries/s", "readers", "µs", 0, false, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerDelivery }},
+	{"memory per reader", "readers", "KiB", memoryFrom, false, func(m *bench.Measurement, _ int) float64 { return kibPerReader(m) }},
+	{"CPU per event", "topics", "µs", 0, false, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerEvent }},
+	{"events acknowledged per second", "publishers", "thousands", 0, false, func(m *bench.Measurement, _ int) float64 { return m.AcknowledgedPerSecond / 1000 }},
+	{"CPU per event", "bytes", "µs", 0, true, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerEvent }},
+	{"event data acknowledged per second", "bytes", "MB", 0, true, func(m *bench.Measurement, size int) float64 { return m.AcknowledgedPerSecond * float64(size) / 1e6 }},
 }
 
 // charts makes charts of points: one for each panel that has any.
 func charts(points []growthPoint) (made []chart) {
 	for _, p := range panels {
-		c := chart{title: p.title, unit: p.unit, axis: p.axis}
+		c := chart{title: p.title, unit: p.unit, axis: p.axis, powers: p.powers}
 		for _, processors := range []int{1, 2} {
 			one := series{name: fmt.Sprintf("bridge on %d %s", processors, map[int]string{1: "core", 2: "cores"}[processors])}
 			runs := map[int][]float64{}
