@@ -115,7 +115,7 @@ func (d *drawing) chart(c *chart) {
 	across, up := c.across(), c.up()
 	x := func(v float64) float64 { return plotLeft + across.place(v)*plotWidth }
 	y := func(v float64) float64 { return plotTop + (1-up.place(v))*plotHeight }
-	d.text(plotLeft, 20, "title", "start", c.title+", "+c.unit)
+	d.text(plotLeft, 20, "title", "start", c.title+" ("+c.unit+")")
 	for _, v := range up.ticks {
 		d.addf(`<path class="grid" d="M%d %.1fh%d"/>`, plotLeft, y(v), plotWidth)
 		d.text(plotLeft-8, y(v)+4, "quiet", "end", up.label(v))

@@ -133,7 +133,7 @@ type panel struct {
 const memoryFrom = 1000
 
 var panels = []panel{
-	{"CPU per delivery, 20,000 deliveries/s", "readers", "µs", 0, false, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerDelivery }},
+	{"CPU per delivery, about 20,000 of them per second", "readers", "µs", 0, false, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerDelivery }},
 	{"memory per reader", "readers", "KiB", memoryFrom, false, func(m *bench.Measurement, _ int) float64 { return kibPerReader(m) }},
 	{"CPU per event", "topics", "µs", 0, false, func(m *bench.Measurement, _ int) float64 { return m.Server.CPUPerEvent }},
 	{"events acknowledged per second", "publishers", "thousands", 0, false, func(m *bench.Measurement, _ int) float64 { return m.AcknowledgedPerSecond / 1000 }},
@@ -168,8 +168,12 @@ func charts(points []growthPoint) (made []chart) {
 
 // growthCaption says what the picture shows.
 func growthCaption(part *growthPart) string {
+	runs := "One run for each point."
+	if part.Runs > 1 {
+		runs = fmt.Sprintf("Medians of %d runs, with lines from the least to the most.", part.Runs)
+	}
 	text := []string{
-		fmt.Sprintf("Medians of %d runs, with the least and the most.", part.Runs), "Readers: of one topic. Topics, bytes of an event's data, publishers: one reader of all topics,",
+		runs, "Readers: of one topic. Topics, bytes of an event's data, publishers: one reader of all topics,",
 		"as fast as results come back, at most 1,024 events of each publisher unanswered.",
 	}
 	if part.Shared {

@@ -21,13 +21,13 @@ type taken struct {
 	Processors int     `json:"processors"`
 	Kernel     string  `json:"kernel"`
 	Go         string  `json:"go"`
-	Load       float64 `json:"load_before"` // of the machine, the mean of a minute: what is not from this command disturbs it
+	Load       float64 `json:"load_before"` // of the machine in the minute before the command: what else runs disturbs it
 	Command    string  `json:"command"`
 }
 
 func takeDown(ctx context.Context, root string, p *plan) (taken, error) {
 	t := taken{
-		Date: time.Now().UTC().Format(time.DateOnly), Commit: "unknown", Processors: runtime.NumCPU(), Command: p.command(),
+		Date: time.Now().UTC().Format(time.DateOnly), Commit: "unknown", Processors: runtime.NumCPU(), Load: p.load, Command: p.command(),
 	}
 	if commit, err := output(ctx, root, "git", "rev-parse", "--short=10", "HEAD"); err == nil {
 		t.Commit = commit
@@ -46,19 +46,31 @@ func takeDown(ctx context.Context, root string, p *plan) (taken, error) {
 		return t, err
 	}
 	t.Kernel = strings.TrimSpace(string(kernel))
-	load, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return t, err
-	}
-	if _, err := fmt.Sscan(string(load), &t.Load); err != nil {
-		return t, fmt.Errorf("/proc/loadavg %q: %w", load, err)
-	}
 	t.Go, err = output(ctx, root, "go", "env", "GOVERSION")
 	return t, err
 }
 
 func (t taken) String() string {
-	return fmt.Sprintf("%s, commit %s, %s, %d processors, Linux %s, %s", t.Date, t.Commit, t.CPU, t.Processors, t.Kernel, t.Go)
+	text := fmt.Sprintf("%s, commit %s, %s, %d processors, Linux %s, %s", t.Date, t.Commit, t.CPU, t.Processors, t.Kernel, t.Go)
+	if t.Load > muchLoad {
+		text += fmt.Sprintf(", load %.1f before", t.Load)
+	}
+	return text
+}
+
+// muchLoad is how much else may run on a machine without a word about it in the result.
+const muchLoad = 0.5
+
+// loadBefore returns the load of the machine in the last minute, the first number of proc_loadavg(5).
+func loadBefore() (load float64, err error) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscan(string(text), &load); err != nil {
+		return 0, fmt.Errorf("/proc/loadavg %q: %w", text, err)
+	}
+	return load, nil
 }
 
 // modelOf returns the model of the first processor of /proc/cpuinfo, which only some architectures name.

@@ -28,6 +28,14 @@ func TestModelOf(t *testing.T) {
 	assert.NotEmpty(t, modelOf([]byte("processor\t: 0\nBogoMIPS\t: 100.00\n")))
 }
 
+func TestTaken(t *testing.T) {
+	t.Parallel()
+	at := taken{Date: "2026-11-21", Commit: "abc", CPU: "AMD EPYC", Processors: 2, Kernel: "6.18.44", Go: "go1.26.8", Load: 0.4}
+	assert.Equal(t, "2026-11-21, commit abc, AMD EPYC, 2 processors, Linux 6.18.44, go1.26.8", at.String())
+	at.Load = 1.25
+	assert.Equal(t, "2026-11-21, commit abc, AMD EPYC, 2 processors, Linux 6.18.44, go1.26.8, load 1.2 before", at.String())
+}
+
 func TestOutput(t *testing.T) {
 	t.Parallel()
 	out, err := output(t.Context(), "", "sh", "-c", "echo ' a '; echo b >&2")

@@ -42,7 +42,8 @@ const (
 type plan struct {
 	parts []string
 	quick bool
-	count int // runs of each row
+	count int     // runs of each row
+	load  float64 // of the machine before
 }
 
 func parsePlan(arguments []string, stderr io.Writer) (plan, error) {
@@ -110,28 +111,45 @@ func run(ctx context.Context, arguments []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	rig, err := newRig(ctx, root, stderr)
+	rig, err := newRig(root, stderr)
 	if err != nil {
 		return err
 	}
 	defer rig.close()
+	if p.load, err = loadBefore(); err != nil {
+		return err
+	}
+	if p.load > muchLoad {
+		rig.sayf("the load of this machine is %.1f: what else runs on it disturbs every figure, ratios too", p.load)
+	}
+	if err := rig.build(ctx); err != nil {
+		return err
+	}
+	return measureParts(ctx, rig, &p, place, kept)
+}
+
+// measureParts measures parts, and writes each when it is complete.
+func measureParts(ctx context.Context, rig *rig, p *plan, place place, kept *results) error {
 	var faults []error
 	for _, part := range []string{partRows, partStages, partGrowth} {
 		if !slices.Contains(p.parts, part) {
 			continue
 		}
-		taken, err := takeDown(ctx, root, &p)
+		taken, err := takeDown(ctx, rig.root, p)
 		if err != nil {
 			return err
 		}
 		rig.sayf("%s: %s", part, taken)
 		switch part {
 		case partRows:
-			kept.Rows, err = measureRows(ctx, rig, &p, taken)
+			if err := rig.buildFloors(ctx); err != nil {
+				return err
+			}
+			kept.Rows, err = measureRows(ctx, rig, p, taken)
 		case partStages:
-			kept.Stages, err = measureStages(ctx, rig, &p, taken)
+			kept.Stages, err = measureStages(ctx, rig, p, taken)
 		case partGrowth:
-			kept.Growth, err = measureGrowth(ctx, rig, &p, taken)
+			kept.Growth, err = measureGrowth(ctx, rig, p, taken)
 		}
 		faults = append(faults, err)
 		if ctx.Err() != nil {

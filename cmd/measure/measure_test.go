@@ -26,9 +26,10 @@ func testRig(t *testing.T) *rig {
 	}
 	root, err := findRoot(t.Context())
 	require.NoError(t, err)
-	r, err := newRig(t.Context(), root, t.Output())
+	r, err := newRig(root, t.Output())
 	require.NoError(t, err)
 	t.Cleanup(r.close)
+	require.NoError(t, r.build(t.Context()))
 	return r
 }
 

@@ -27,7 +27,8 @@ type rig struct {
 	progress io.Writer
 }
 
-func newRig(ctx context.Context, root string, progress io.Writer) (*rig, error) {
+// newRig finds out whether it can be measured here.
+func newRig(root string, progress io.Writer) (*rig, error) {
 	cpus, err := checkMachine()
 	if err != nil {
 		return nil, err
@@ -36,13 +37,13 @@ func newRig(ctx context.Context, root string, progress io.Writer) (*rig, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{root: root, binary: filepath.Join(dir, "ssebridge"), dir: dir, cpus: cpus, progress: progress}
+	return &rig{root: root, binary: filepath.Join(dir, "ssebridge"), dir: dir, cpus: cpus, progress: progress}, nil
+}
+
+func (r *rig) build(ctx context.Context) error {
 	r.sayf("building ssebridge")
-	if _, err := output(ctx, root, "go", "build", "-o", r.binary, "./cmd/ssebridge"); err != nil {
-		r.close()
-		return nil, err
-	}
-	return r, nil
+	_, err := output(ctx, r.root, "go", "build", "-o", r.binary, "./cmd/ssebridge")
+	return err
 }
 
 func (r *rig) close() { _ = os.RemoveAll(r.dir) }

@@ -77,9 +77,6 @@ func spreadOf(values []float64) spread {
 
 // measureRows measures all rows. A row that fails has a fault, and is part of the error.
 func measureRows(ctx context.Context, r *rig, p *plan, t taken) (*rowsPart, error) {
-	if err := r.buildFloors(ctx); err != nil {
-		return nil, err
-	}
 	made := &rowsPart{Taken: t, Count: p.count, Quick: p.quick, Shared: r.sharedGenerator()}
 	var faults []error
 	for _, row := range table() {

@@ -168,6 +168,7 @@ issuers: [{name: users, url: %q, jwks_file: %q, audiences: [ssebridge], roles: [
 			if test.internal != "" {
 				internal = test.internal
 			}
+			require.Eventually(t, func() bool { return closed.hub.Readers() == 0 }, 10*time.Second, time.Millisecond, "those before have gone")
 			status, _, errs := runBench(t, public, internal, append([]string{"--duration", "200ms"}, test.arguments...)...)
 			assert.Equal(t, 1, status)
 			assert.Contains(t, errs, test.message)
