@@ -1,10 +1,17 @@
 package schema_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/ssebridge/ssebridge/bridge/schema"
+	ssebridgev1 "github.com/ssebridge/ssebridge/gen/ssebridge/v1"
 )
 
 func benchmarkEncode(b *testing.B, kind, text string) {
@@ -60,5 +67,40 @@ func BenchmarkEncoder(b *testing.B) {
 		if _, err := registry.Encoder(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkDecode measures how the codecs read a message of 64 events. An operation is an event.
+func BenchmarkDecode(b *testing.B) {
+	const events = 64
+	request := &ssebridgev1.PublishRequest{}
+	for i := range events {
+		request.Events = append(request.Events, &ssebridgev1.Event{
+			Topic: "shops/7/orders/" + strconv.Itoa(i), Id: strconv.Itoa(i),
+			Data: &anypb.Any{TypeUrl: "/shop.v1.Parcel", Value: wire(b, parcel, "shop.v1.Parcel", shop())},
+		})
+	}
+	binary, err := proto.Marshal(request)
+	require.NoError(b, err)
+	event := fmt.Sprintf(`{"topic":"shops/7/orders/42","id":"42","data":{"@type":"/shop.v1.Parcel",%s}`, parcel[1:])
+	for _, bench := range []struct {
+		name  string
+		codec interface {
+			Unmarshal(data []byte, message any) error
+		}
+		data []byte
+	}{{"proto", schema.BinaryCodec{}, binary}, {"json", schema.NewJSONCodec("json"), jsonEvents(event, events)}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%events > 0 {
+					continue
+				}
+				var request ssebridgev1.PublishRequest
+				if err := bench.codec.Unmarshal(bench.data, &request); err != nil || len(request.GetEvents()) != events {
+					b.Fatal(len(request.GetEvents()), err)
+				}
+			}
+		})
 	}
 }
