@@ -127,18 +127,62 @@ func floorTail(b *testing.B, log *Log, want int, done chan struct{}) (stop func(
 	}
 }
 
-// BenchmarkRead reads history, page by page.
-func BenchmarkRead(b *testing.B) {
+// storeBacklog opens a log that has this many events.
+func storeBacklog(b *testing.B, count int) *Log {
+	b.Helper()
 	log := openNew(b, func(config *Config) { config.CheckInterval = 0 })
-	const stored = 20_000
-	for i := range stored {
+	for i := range count {
 		p, err := log.Append(context.Background(), benchEvent(i), "")
 		require.NoError(b, err)
-		if i == stored-1 {
+		if i == count-1 {
 			_, err = p.Wait()
 			require.NoError(b, err)
 		}
 	}
+	return log
+}
+
+// BenchmarkTail measures how a tail hands over what is stored already: from the server to the sink, the server's work
+// included, and what reading one message takes of that. An operation is an event; tails of 20,000 begin one after the
+// other, so that with fewer operations the beginning counts for more.
+func BenchmarkTail(b *testing.B) {
+	const stored = 20_000
+	log := storeBacklog(b, stored)
+	b.Run("backlog", func(b *testing.B) {
+		b.ReportAllocs()
+		for left := b.N; left > 0; left -= stored {
+			sink := newCounter(min(left, stored))
+			stop := follow(b, log, min(left, stored), sink)
+			<-sink.done
+			stop()
+		}
+	})
+	b.Run("message", func(b *testing.B) {
+		js, err := jetstream.New(log.tails)
+		require.NoError(b, err)
+		feed, err := log.openFeed(b.Context(), js, 1)
+		require.NoError(b, err)
+		<-feed.ready
+		feed.close()
+		raw := feed.take()[0]
+		b.ReportAllocs()
+		for b.Loop() {
+			feed.taken = 0 // it came for the first time
+			message, err := feed.decode(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := message.event(log.config.Prefix); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkRead reads history, page by page.
+func BenchmarkRead(b *testing.B) {
+	const stored = 20_000
+	log := storeBacklog(b, stored)
 	b.SetBytes(benchBytes)
 	b.ReportAllocs()
 	b.ResetTimer()
