@@ -5,11 +5,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := $(CURDIR)/.tools/bin
-TOOLS := $(BIN)/buf $(BIN)/golangci-lint $(BIN)/grpcurl
+TOOLS := $(BIN)/buf $(BIN)/golangci-lint $(BIN)/grpcurl $(BIN)/benchstat
 CHROMIUM ?= /usr/bin/chromium
 FUZZTIME ?= 30s
 BENCH_COUNT ?= 1
 MEASURE ?=
+BASE ?= HEAD
+PKG ?= ./bridge/...
+BENCH ?= .
+BENCHTIME ?= 1s
+COUNT ?= 10
 export PATH := $(BIN):$(PATH)
 export CHROMIUM
 
@@ -82,6 +87,36 @@ bench-go: ## Run the Go benchmarks BENCH_COUNT times each, into dist/bench.txt
 	mkdir -p dist
 	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 2h ./... | tee dist/bench.txt
 
+# Both sides are compiled once and run in turn, so that whatever else the machine does meanwhile slows both.
+.PHONY: benchstat
+benchstat: $(BIN)/benchstat ## Compare the benchmarks of PKG that match BENCH with those of the commit BASE
+	@git rev-parse --verify --quiet "$(BASE)^{commit}" >/dev/null || { echo "there is no commit $(BASE): set BASE"; exit 1; }; \
+	work=$$(mktemp -d); trap 'git -C "$(CURDIR)" worktree remove --force "$$work/base" || true; rm -rf "$$work"' EXIT; \
+	git worktree add --quiet --detach "$$work/base" "$(BASE)"; \
+	ln -s "$(CURDIR)" "$$work/tree"; \
+	for side in base tree; do \
+		cd -P "$$work/$$side"; \
+		packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' $(PKG)); \
+		for package in $$packages; do \
+			directory=$$work/tests/$$side$${package#"$$PWD"}; \
+			mkdir -p "$$directory"; \
+			go test -c -o "$$directory/test" "$$package"; \
+		done; \
+	done; \
+	for round in $$(seq $(COUNT)); do \
+		echo "round $$round of $(COUNT)" >&2; \
+		for test in $$(cd "$$work/tests" && find base tree -name test -type f | cut -d / -f 2- | sort -u); do \
+			for side in base tree; do \
+				test -x "$$work/tests/$$side/$$test" || continue; \
+				cd -P "$$work/$$side/$$(dirname "$$test")"; \
+				"$$work/tests/$$side/$$test" -test.run '^$$' -test.bench '$(value BENCH)' -test.benchtime $(BENCHTIME) -test.benchmem \
+					>>"$$work/$$side.txt" || { tail "$$work/$$side.txt"; exit 1; }; \
+			done; \
+		done; \
+	done; \
+	cd "$$work"; grep -q '^Benchmark' tree.txt || { echo "no benchmark of $(PKG) matches $(value BENCH)"; exit 1; }; \
+	benchstat "$(BASE)=base.txt" "working tree=tree.txt"
+
 .PHONY: tools
 tools: $(TOOLS) ## Build the pinned tools
 
@@ -93,6 +128,9 @@ $(BIN)/golangci-lint: .tools/golangci.mod .tools/golangci.sum
 
 $(BIN)/grpcurl: .tools/grpcurl.mod .tools/grpcurl.sum
 	go build -modfile=.tools/grpcurl.mod -o $@ github.com/fullstorydev/grpcurl/cmd/grpcurl
+
+$(BIN)/benchstat: .tools/benchstat.mod .tools/benchstat.sum
+	go build -modfile=.tools/benchstat.mod -o $@ golang.org/x/perf/cmd/benchstat
 
 .PHONY: packages
 packages: ## Install the Debian packages that tests need
