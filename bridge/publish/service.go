@@ -218,12 +218,17 @@ func (p *publishStream) run(ctx context.Context) error {
 	return nil
 }
 
+// turn is how many events a stream takes in before others have theirs on a busy core. If publishers always went first,
+// readers would fall out of the window.
+const turn = 64
+
 // receive takes in events until the publisher has sent all or the stream is stopped; both are no error.
 func (p *publishStream) receive(ctx context.Context) error {
-	for !p.isStopped() {
-		// On a busy core publishers and those who write to readers take turns: if publishers always went first, readers
-		// would fall out of the window.
-		runtime.Gosched()
+	for taken := 0; !p.isStopped(); {
+		if taken >= turn {
+			taken = 0
+			runtime.Gosched()
+		}
 		request, err := p.rpc.Receive()
 		switch {
 		case errors.Is(err, io.EOF) || err != nil && p.isStopped():
@@ -231,6 +236,7 @@ func (p *publishStream) receive(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
+		taken += len(request.GetEvents())
 		if err := p.take(ctx, request); err != nil {
 			return err
 		}
