@@ -216,7 +216,7 @@ func wire(t testing.TB, text, name string, files ...*fileProto) []byte {
 	require.NoError(t, err)
 	m := dynamicpb.NewMessage(desc.(protoreflect.MessageDescriptor))
 	require.NoError(t, protojson.UnmarshalOptions{AllowPartial: true}.Unmarshal([]byte(text), m))
-	data, err := proto.MarshalOptions{AllowPartial: true}.Marshal(m)
+	data, err := proto.MarshalOptions{AllowPartial: true, Deterministic: true}.Marshal(m) // in order, as generated code does
 	require.NoError(t, err)
 	return data
 }
