@@ -184,9 +184,10 @@ func tooLarge() *fault {
 		"the event would take more than %d MiB of memory: send several smaller ones", eventBudget>>20)}
 }
 
-// unmarshal decodes a message without asking for its required fields.
+// unmarshal decodes into a new message without asking for its required fields.
 func (r *resolver) unmarshal(value []byte, m proto.Message) error {
 	options := proto.UnmarshalOptions{
+		Merge:          true, // there is nothing to be reset
 		AllowPartial:   true,
 		DiscardUnknown: true, // the JSON mapping has no place for them
 		RecursionLimit: maxDepth,
