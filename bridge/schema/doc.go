@@ -5,7 +5,8 @@
 //
 //	Open, Watch → files → set → index     descriptor-set files become types, again whenever they change
 //	Encoder     → cache → set → index     the schema that a publisher sends becomes types for that publisher
-//	Encode      → resolver → depth → rules → protojson → compact JSON
+//	Encode      → resolver → form → transcode                          what is common becomes JSON without being decoded
+//	                       → depth → rules → protojson → compact JSON  all else, errors included
 //
 // A set is one serialized google.protobuf.FileDescriptorSet, as written by
 //
@@ -22,6 +23,10 @@
 //
 // Rules of protovalidate (buf.validate options) are checked where a type has any, its nested messages included; what
 // an Any holds is not checked against its rules. Types without rules cost nothing.
+//
+// Both ways to JSON write the same bytes. The transcoder leaves to the protobuf runtime: messages to be checked against
+// rules, until they have been; messages with required fields, extensions, groups, google.protobuf.Any or FieldMask;
+// events that are not small; and bytes that no usual serializer writes, such as a field that comes twice.
 //
 // Publishers are not trusted with the process: what a set, or an event that is not small, takes in memory is estimated
 // before it is decoded, nesting of declarations, of messages and of Any is bounded, and so is the cache of parsed sets.

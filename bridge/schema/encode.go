@@ -25,8 +25,8 @@ type encoder struct {
 }
 
 // resolver returns the types as they are now.
-func (e *encoder) resolver() *resolver {
-	return &resolver{files: e.registry.files.Load(), schema: e.schema, room: eventBudget}
+func (e *encoder) resolver() resolver {
+	return resolver{files: e.registry.files.Load(), schema: e.schema, room: eventBudget}
 }
 
 // TypeName implements bridge.Encoders.
@@ -57,7 +57,7 @@ func (e *encoder) Encode(typeName string, value []byte) (data []byte, err error)
 // EncodeJSON implements bridge.Encoder.
 func (e *encoder) EncodeJSON(typeName string, text []byte) (data []byte, err error) {
 	name := protoreflect.FullName(typeName)
-	types := e.resolver()
+	types := new(e.resolver())
 	if found, _ := types.message(name); found == nil {
 		return nil, refuseUnknown(name)
 	}
@@ -72,19 +72,43 @@ func (e *encoder) EncodeJSON(typeName string, text []byte) (data []byte, err err
 		path, message := explainJSON(text, err)
 		return nil, refuse(path, ruleJSON, message)
 	}
-	data, refusal := e.encode(types, name, event.GetValue())
+	data, refusal := e.encode(*types, name, event.GetValue())
 	if refusal != nil {
 		return nil, refusal
 	}
 	return data, nil
 }
 
-// encode decodes, checks and encodes one message.
-func (e *encoder) encode(types *resolver, name protoreflect.FullName, value []byte) ([]byte, *bridge.Refusal) {
+// encode checks and encodes one message.
+func (e *encoder) encode(types resolver, name protoreflect.FullName, value []byte) ([]byte, *bridge.Refusal) {
 	known, source := types.message(name)
 	if known == nil {
 		return nil, refuseUnknown(name)
 	}
+	if !known.ruled {
+		if data := e.transcode(known, source, value); data != nil {
+			return data, nil
+		}
+	}
+	return e.encodeDecoded(types, known, source, value)
+}
+
+// transcode encodes a message without decoding it, or returns nil where it must be decoded.
+func (e *encoder) transcode(known *message, source *catalog, value []byte) []byte {
+	if e.registry.EmitDefaults {
+		return nil
+	}
+	if source == nil && known.form().shape != structure {
+		return nil // built-in types are decoded by generated code, which takes some bytes in another way
+	}
+	return known.transcode(value)
+}
+
+// encodeDecoded decodes, checks and encodes one message.
+func (e *encoder) encodeDecoded(
+	types resolver, known *message, source *catalog, value []byte,
+) ([]byte, *bridge.Refusal) {
+	name := known.kind.Descriptor().FullName()
 	m := known.kind.New()
 	if len(value) > lightBytes {
 		if wrong := types.weigh(m.Descriptor(), value); wrong != nil {
@@ -108,8 +132,11 @@ func (e *encoder) encode(types *resolver, name protoreflect.FullName, value []by
 		if refusal := source.validate(m.Interface(), len(value)); refusal != nil {
 			return nil, refusal
 		}
+		if data := e.transcode(known, source, value); data != nil {
+			return data, nil
+		}
 	}
-	data, err := toJSON(types, m.Interface(), e.registry.EmitDefaults)
+	data, err := toJSON(&types, m.Interface(), e.registry.EmitDefaults)
 	if err != nil {
 		return nil, types.locate(m, err).refusal()
 	}

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"sync/atomic"
+
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
@@ -12,14 +14,19 @@ type message struct {
 	ruled    bool // has protovalidate rules
 	required bool // has required fields
 	holds    bool // is a google.protobuf.Any
+
+	home     *index // of the set that it is of
+	compiled atomic.Pointer[form]
 }
 
 // index finds the types of one source by name. It is not changed once it is made.
 type index struct {
+	base       *index // finds the types that its messages hold besides its own; may be nil
 	messages   map[protoreflect.FullName]*message
 	extensions map[protoreflect.FullName]protoreflect.ExtensionType
 	numbers    map[extensionNumber]protoreflect.ExtensionType
 	ruleCost   int // bytes that a validator for all of the rules takes, estimated
+	formCost   int // bytes that the forms of all messages take, estimated
 }
 
 type extensionNumber struct {
@@ -57,9 +64,9 @@ func newIndex(files []protoreflect.FileDescriptor, maker typeMaker, base *index)
 	s := &survey{
 		index:      emptyIndex(),
 		maker:      maker,
-		base:       base,
 		containers: map[protoreflect.FullName][]*message{},
 	}
+	s.index.base = base
 	for _, file := range files {
 		s.addExtensions(file.Extensions())
 		s.addMessages(file.Messages())
@@ -75,7 +82,6 @@ func newIndex(files []protoreflect.FileDescriptor, maker typeMaker, base *index)
 type survey struct {
 	index      *index
 	maker      typeMaker
-	base       *index
 	containers map[protoreflect.FullName][]*message // by the type of their fields
 	ruled      []*message                           // those with rules of their own
 	requiring  []*message                           // those with required fields of their own
@@ -89,7 +95,7 @@ func (s *survey) addMessages(list protoreflect.MessageDescriptors) {
 		if desc.IsMapEntry() {
 			continue // no type of its own, just the wire format of a map field
 		}
-		m := &message{kind: s.maker.message(desc)}
+		m := &message{kind: s.maker.message(desc), home: s.index}
 		s.index.messages[desc.FullName()] = m
 		if s.rules.add(desc) {
 			s.ruled = append(s.ruled, m)
@@ -111,6 +117,7 @@ func (s *survey) addMessages(list protoreflect.MessageDescriptors) {
 func (s *survey) addFields(m *message, fields protoreflect.FieldDescriptors) {
 	for i := range fields.Len() {
 		field := fields.Get(i)
+		s.index.formCost += formCost + formNameCost*len(field.JSONName())
 		if field.IsMap() {
 			field = field.MapValue()
 		}
@@ -119,13 +126,14 @@ func (s *survey) addFields(m *message, fields protoreflect.FieldDescriptors) {
 		}
 		name := field.Message().FullName()
 		s.containers[name] = append(s.containers[name], m)
-		if s.base == nil || s.base.messages[name] == nil {
+		base := s.index.base
+		if base == nil || base.messages[name] == nil {
 			continue
 		}
-		if s.base.messages[name].required {
+		if base.messages[name].required {
 			s.requiring = append(s.requiring, m)
 		}
-		if s.base.messages[name].holds {
+		if base.messages[name].holds {
 			s.holding = append(s.holding, m)
 		}
 	}

@@ -23,7 +23,7 @@ type set struct {
 	paths  map[string]protoreflect.FileDescriptor // by the path in the set
 	files  *protoregistry.Files                   // by name
 	index  *index
-	cost   int // bytes that it takes in memory with its rules compiled, estimated
+	cost   int // bytes that it takes in memory with its rules and forms compiled, estimated
 }
 
 // parse makes a set of serialized bytes; data may be changed afterwards. Sets that would take more than budget bytes
@@ -60,7 +60,7 @@ func parse(data []byte, budget int) (parsed *set, err error) {
 		files = append(files, built)
 	}
 	b.set.index = newIndex(files, dynamicTypes{}, builtin.index)
-	b.set.cost = cost + b.set.index.ruleCost
+	b.set.cost = cost + b.set.index.ruleCost + b.set.index.formCost
 	if b.set.cost > budget {
 		return nil, tooCostly(b.set.cost, budget)
 	}
