@@ -36,6 +36,12 @@
 // A jump in the sequences is a loss only if the stream's first sequence has passed the place reached; else an
 // operator has removed single events, and nobody is told.
 //
+// Where nobody else writes to the stream, which is so in the embedded server ([Config.SoleWriter]), the consumer brings
+// only what was stored before. Acknowledgements come in the order of the sequences, and their events are still in
+// memory: the echo of what this process appends (echo.go) is the rest of the tail, at little more than half of the
+// cost of an event. An append that had no answer, or a sequence that is missing, brings a consumer back until it
+// has read what there is.
+//
 // # History
 //
 // [Log.Read] returns pages of the log by batched direct gets, which cost the server no state and are made by one
