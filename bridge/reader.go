@@ -202,7 +202,7 @@ func (r *Reader) takeOld(ctx context.Context, batch Batch) (Batch, error) {
 	}
 	switch {
 	case reached.Seq < page.Last.Seq: // the batch is full
-	case page.Through >= base.Seq:
+	case page.Through >= base.Seq && page.Last.Seq <= base.Seq: // else another reader has read on since base was looked up
 		r.place = base // the rest up to the window was deleted
 	case page.Last.Seq > r.place.Seq:
 		r.place = page.Last

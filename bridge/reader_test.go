@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -421,4 +422,49 @@ func TestHeartbeatIsShared(t *testing.T) {
 	assert.Same(t, &first[0], &again[0])
 	assert.Equal(t, "id: 3-u\nevent: ssebridge.heartbeat\ndata: {}\n\n", string(first))
 	assert.Contains(t, string(hub.Heartbeat(Cursor{Seq: 2, Time: 20})), "id: 2-k\n")
+}
+
+// TestQuietReadersMissNothing: whenever readers look, beside a window that drops events at once, each receives all that is
+// for it once.
+func TestQuietReadersMissNothing(t *testing.T) {
+	const count = 20_000
+	topics := []string{"busy", "busy", "busy", "busy", "busy", "busy", "busy", "busy", "quiet/1", "quiet/2"}
+	events := make([]*Event, count)
+	expected := map[string][]uint64{}
+	for i := range events {
+		topic := topics[rand.IntN(len(topics))]
+		if i == count-1 {
+			topic = "quiet/1"
+		}
+		events[i] = eventAt(uint64(i+1), topic)
+		expected[topic] = append(expected[topic], uint64(i+1))
+	}
+	log, hub := keep(t, 8)
+	log.kept, log.firstKept = events, 1
+	var readers sync.WaitGroup
+	for _, topic := range []string{"quiet/1", "quiet/2", "busy", "quiet/1"} {
+		reader := subscribeTo(t, hub, StartLatest(), topic)
+		readers.Go(func() {
+			var seqs []uint64
+			for len(seqs) < len(expected[topic]) {
+				select {
+				case <-woken(reader):
+				case <-time.After(time.Millisecond): // as for a heartbeat
+				}
+				taken, resets := takeAll(t, reader)
+				assert.Empty(t, resets)
+				seqs = append(seqs, taken...)
+				if len(seqs) > 0 && seqs[len(seqs)-1] >= expected[topic][len(expected[topic])-1] {
+					break
+				}
+			}
+			assert.Equal(t, expected[topic], seqs)
+		})
+	}
+	for left := events; len(left) > 0; {
+		n := min(1+rand.IntN(6), len(left))
+		(*hubSink)(hub).Append(left[:n])
+		left = left[n:]
+	}
+	readers.Wait()
 }
