@@ -136,45 +136,46 @@ func (b *branch) prune(segments []string) {
 
 // wake wakes every reader of a topic and returns how many there are; one with several patterns that match counts
 // for each.
-func (a *audiences) wake(topic string) int {
+func (a *audiences) wake(topic string, before *Cursor) int {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	woken := 0
 	if at := a.exact[topic]; at != nil {
-		woken = at.wake()
+		woken = at.wake(before)
 	}
 	if ReservedTopic(topic) { // not for a wildcard that comes first
 		segment, rest, more := strings.Cut(topic, "/")
 		if c := a.root.literal[segment]; c != nil {
-			woken += c.wake(rest, more)
+			woken += c.wake(rest, more, before)
 		}
 		return woken
 	}
-	return woken + a.root.wake(topic, true)
+	return woken + a.root.wake(topic, true, before)
 }
 
 // wake wakes the readers of the patterns below the branch that match the rest of a topic; more tells whether there
 // is a rest.
-func (b *branch) wake(rest string, more bool) int {
-	woken := b.rest.wake()
+func (b *branch) wake(rest string, more bool, before *Cursor) int {
+	woken := b.rest.wake(before)
 	if !more {
-		return woken + b.audience.wake()
+		return woken + b.audience.wake(before)
 	}
 	if b.any == nil && len(b.literal) == 0 {
 		return woken
 	}
 	segment, rest, more := strings.Cut(rest, "/")
 	if b.any != nil {
-		woken += b.any.wake(rest, more)
+		woken += b.any.wake(rest, more, before)
 	}
 	if c := b.literal[segment]; c != nil {
-		woken += c.wake(rest, more)
+		woken += c.wake(rest, more, before)
 	}
 	return woken
 }
 
-func (a *audience) wake() int {
+func (a *audience) wake(before *Cursor) int {
 	for _, s := range a.seats {
+		s.reader.unread.CompareAndSwap(nil, before)
 		s.reader.waker.Wake()
 	}
 	return len(a.seats)

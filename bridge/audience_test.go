@@ -31,7 +31,7 @@ func TestAudiencesAgainstScan(t *testing.T) {
 			}
 		}
 		topic := randomTopic(random)
-		a.wake(topic)
+		a.wake(topic, &Cursor{})
 		for reader := range readers {
 			wasWoken := false
 			select {
@@ -70,8 +70,8 @@ func BenchmarkWake(b *testing.B) {
 			b.Run(fmt.Sprintf("%d topics, %d patterns, %d readers found", others.topics, others.patterns, readers), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if a.wake(topic) != readers {
-						b.Fatal(a.wake(topic))
+					if a.wake(topic, &Cursor{}) != readers {
+						b.Fatal(a.wake(topic, &Cursor{}))
 					}
 				}
 			})

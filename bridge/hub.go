@@ -63,7 +63,8 @@ type Hub struct {
 	lookups   chan struct{} // holds a token for each new reader whose place the log is asked about
 	warm      atomic.Bool
 	heartbeat atomic.Pointer[heartbeat]
-	traced    []delivery // of one call of hubSink.Append
+	woken     atomic.Pointer[Cursor] // whoever an event up to here is for has been told of it
+	traced    []delivery             // of one call of hubSink.Append
 
 	mu       sync.Mutex
 	readers  map[string]*Reader // by ID
@@ -120,16 +121,21 @@ func (s *hubSink) Warm() { s.warm.Store(true) }
 func (s *hubSink) Append(events []*Event) {
 	begun := time.Now()
 	s.window.append(events)
+	if len(events) == 0 {
+		return
+	}
+	before, end := events[0].Cursor.Before(), events[len(events)-1].Cursor
 	woken, readers := "", 0
 	for _, event := range events {
 		if event.Topic != woken { // events of one topic often come together
 			woken = event.Topic
-			readers = s.audiences.wake(woken)
+			readers = s.audiences.wake(woken, &before)
 		}
 		if s.telemetry.Traces(event.TraceParent) {
 			s.traced = append(s.traced, delivery{event, readers})
 		}
 	}
+	s.woken.Store(&end)
 	s.show(events, begun)
 }
 
@@ -142,7 +148,7 @@ type delivery struct {
 // show makes visible what Append has done, once readers need not wait for it any more. What comes before the window is
 // warm was delivered by whoever ran then.
 func (s *hubSink) show(events []*Event, begun time.Time) {
-	if len(events) > 0 && s.warm.Load() {
+	if s.warm.Load() {
 		s.telemetry.Tailed(events[len(events)-1].Cursor.Time)
 		ended := time.Now()
 		for _, d := range s.traced {
@@ -157,6 +163,7 @@ func (s *hubSink) show(events []*Event, begun time.Time) {
 }
 
 func (s *hubSink) Lost(base Cursor, reason ResetReason) {
+	s.woken.Store(nil) // what was told before says nothing about places behind
 	s.window.lose(base, reason)
 	s.history.clear()
 	s.mu.Lock()

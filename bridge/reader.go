@@ -26,6 +26,12 @@ type Reader struct {
 	end   atomic.Pointer[EndReason]          // why the hub ends the reader; nil: it does not
 	asks  atomic.Pointer[context.CancelFunc] // the log; nil: it does not
 
+	// unread is a place of which an event for the reader may be behind, and none for it is between what it had when it was
+	// last current and there; nil where the hub has told it of nothing since it looked last.
+	unread atomic.Pointer[Cursor]
+	// current tells that nothing up to place is missing that the hub has not told of since.
+	current bool
+
 	place   Cursor
 	horizon uint64 // sequence of the window's end when the reader had last reached the horizon of before
 	seen    uint64 // the newest loss that the reader knows of
@@ -138,6 +144,7 @@ func (r *Reader) Poll(limit int, dst []*Event) (Batch, bool) {
 		return r.tell(*r.reset), true
 	}
 	for {
+		current, quiet := r.quiet()
 		batch := Batch{Events: dst[:0], limit: limit, horizon: r.horizon}
 		position := r.hub.window.after(r.place, r.seen, &r.sub, &batch)
 		r.horizon = batch.horizon
@@ -145,34 +152,48 @@ func (r *Reader) Poll(limit int, dst []*Event) (Batch, bool) {
 		case unsure:
 			loss := r.hub.window.lastLoss()
 			reason := loss.since(r.seen, r.place)
-			r.seen = loss.number
+			r.seen, r.current = loss.number, false
 			if reason != "" {
 				return r.tell(reset{reason, loss.base}), true
 			}
 		case behind:
-			return batch, false
+			if !current || quiet == nil || quiet.Seq <= r.place.Seq {
+				return batch, false
+			}
+			r.place = *quiet // looked up before the window, which may have moved on: it is asked again
 		default:
-			r.place = batch.Place
+			r.place, r.current = batch.Place, !batch.More
 			return batch, true
 		}
 	}
 }
 
+// quiet returns whether the reader was current, and a place up to which nothing has come for it since: where it has not been
+// told of anything, what others have been told of. So a reader of few events does not read the log for all the others that
+// the window has dropped meanwhile.
+func (r *Reader) quiet() (current bool, place *Cursor) {
+	current, place = r.current, r.hub.woken.Load() // before unread: what is behind it may be for this reader
+	if unread := r.unread.Swap(nil); unread != nil {
+		place, r.current = unread, false // until the event was taken
+	}
+	return current, place
+}
+
 // Rewind moves the reader back to a place inside the batch that it took last: the events behind it come again, but for
 // those of state topics that were replaced meanwhile.
-func (r *Reader) Rewind(place Cursor) { r.place = place }
+func (r *Reader) Rewind(place Cursor) { r.place, r.current = place, false }
 
 func (r *Reader) tell(told reset) Batch {
 	r.hub.telemetry.Reset(string(told.reason))
 	r.reset = nil
-	r.place, r.horizon = told.place, 0
+	r.place, r.horizon, r.current = told.place, 0, false
 	return Batch{Reset: told.reason, Place: told.place, More: true}
 }
 
 // takeOld fills the batch from one page of the log. Where nothing in the page matches, the reader has moved on all the
 // same.
 func (r *Reader) takeOld(ctx context.Context, batch Batch) (Batch, error) {
-	batch.More = true
+	batch.More, r.current = true, false
 	base, _ := r.hub.window.bounds()
 	if r.place.Seq >= base.Seq {
 		return batch, nil // the window moved meanwhile

@@ -424,6 +424,41 @@ func TestHeartbeatIsShared(t *testing.T) {
 	assert.Contains(t, string(hub.Heartbeat(Cursor{Seq: 2, Time: 20})), "id: 2-k\n")
 }
 
+// TestQuietReaderNeedsNoLog: a reader that has everything is not sent to the log by events for others, however many the
+// window has dropped since.
+func TestQuietReaderNeedsNoLog(t *testing.T) {
+	_, hub := keep(t, 10, numberedEvents(20, "busy")...)
+	sink, seq := (*hubSink)(hub), uint64(20)
+	add := func(count int, topic string) {
+		for range count {
+			seq++
+			sink.Append([]*Event{eventAt(seq, topic)})
+		}
+	}
+	reader := subscribeTo(t, hub, StartLatest(), "quiet")
+	take := func() (seqs []uint64) {
+		batch, ok := reader.Poll(7, nil)
+		require.True(t, ok, "the log is asked for what is behind %v", reader.Place())
+		for _, event := range batch.Events {
+			seqs = sequence(event.Cursor.Seq, event.Cursor.Seq)
+		}
+		return seqs
+	}
+	require.Empty(t, take())
+	add(50, "busy")
+	require.Empty(t, take(), "as for a heartbeat")
+	require.Equal(t, seq, reader.Place().Seq)
+	add(50, "busy")
+	add(1, "quiet")
+	add(5, "busy")
+	require.Equal(t, sequence(seq-5, seq-5), take())
+
+	add(1, "quiet")
+	add(50, "busy")
+	_, ok := reader.Poll(7, nil)
+	require.False(t, ok, "what is for it is in the log alone")
+}
+
 // TestQuietReadersMissNothing: whenever readers look, beside a window that drops events at once, each receives all that is
 // for it once.
 func TestQuietReadersMissNothing(t *testing.T) {
