@@ -79,6 +79,7 @@ func (c Config) withDefaults() Config {
 // Service implements ssebridge.v1.PublishService. It may be used concurrently.
 type Service struct {
 	config Config
+	turns  turns
 
 	mu       sync.Mutex
 	streams  map[*publishStream]struct{}
@@ -87,7 +88,7 @@ type Service struct {
 
 // New makes a service.
 func New(config Config) *Service {
-	return &Service{config: config.withDefaults(), streams: map[*publishStream]struct{}{}}
+	return &Service{config: config.withDefaults(), turns: newTurns(), streams: map[*publishStream]struct{}{}}
 }
 
 // Drain asks every stream, and every one that begins from now on, to end with last.
@@ -137,7 +138,7 @@ func (s *Service) PublishBatch(
 func (s *Service) Publish(
 	ctx context.Context, rpc *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse],
 ) error {
-	stream := &publishStream{rpc: rpc, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
+	stream := &publishStream{rpc: rpc, turns: s.turns, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
 	s.enter(stream)
 	defer s.leave(stream)
 	age := time.AfterFunc(s.age(stream.in.caller), stream.stop)
@@ -175,6 +176,7 @@ func (s *Service) leave(stream *publishStream) {
 type publishStream struct {
 	rpc       *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse]
 	in        *intake
+	turns     turns
 	interrupt func() // makes a Receive that waits return
 
 	mu      sync.Mutex
@@ -218,16 +220,28 @@ func (p *publishStream) run(ctx context.Context) error {
 	return nil
 }
 
-// turn is how many events a stream takes in before others have theirs on a busy core. If publishers always went first,
-// readers would fall out of the window.
+// turn is how many events a stream takes in before others have theirs on a busy core.
 const turn = 64
+
+// turns makes publishers and those who write to readers take turns on busy cores: if publishers always went first, readers
+// would fall behind without end, and out of the window. However many the streams, one per core at a time waits for its
+// next turn, until whoever else can run has run.
+type turns chan struct{}
+
+func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)) }
+
+func (t turns) pass() {
+	t <- struct{}{}
+	runtime.Gosched()
+	<-t
+}
 
 // receive takes in events until the publisher has sent all or the stream is stopped; both are no error.
 func (p *publishStream) receive(ctx context.Context) error {
 	for taken := 0; !p.isStopped(); {
 		if taken >= turn {
 			taken = 0
-			runtime.Gosched()
+			p.turns.pass()
 		}
 		request, err := p.rpc.Receive()
 		switch {
