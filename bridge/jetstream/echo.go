@@ -11,19 +11,24 @@ import (
 	"github.com/ssebridge/ssebridge/bridge"
 )
 
-// maxEcho bounds the events of an echo that wait for their tail. Beyond them the tail reads the log, which waits.
-const maxEcho = 65_536
+// What waits for its tail in an echo at most. Beyond that the tail reads the log, which waits for it.
+const (
+	maxEcho      = 65_536 // events
+	maxEchoBytes = 64 << 20
+)
 
 var errEchoLost = errors.New("acknowledgements are missing")
 
 // echo is what this process has appended, in the order of the stream's acknowledgements. Where nobody else writes to the
 // stream, that is what a consumer would deliver, without a way through the server and back for each event. It does not
-// know what was stored without an acknowledgement: the sequences show the tail that something is missing.
+// know what was stored without an acknowledgement: whoever waited for that tells it, or the sequence of the next event; an
+// event whose acknowledgement was lost with its connection, and that none follows, is found by the tail's idle check.
 type echo struct {
 	ready chan struct{} // has one element when there is something to take
 
 	mu     sync.Mutex
 	events []*bridge.Event
+	bytes  int  // of their data
 	lost   bool // what follows may not be all
 }
 
@@ -53,11 +58,12 @@ func (a *appender) echo(event *bridge.Event) {
 // put adds an event; nil stands for one that may be stored although nothing said so.
 func (e *echo) put(event *bridge.Event) {
 	e.mu.Lock()
-	if event == nil || len(e.events) == maxEcho {
+	if event == nil || len(e.events) == maxEcho || e.bytes > maxEchoBytes {
 		e.lost = true
 	}
 	if !e.lost {
 		e.events = append(e.events, event)
+		e.bytes += len(event.Data)
 	}
 	e.mu.Unlock()
 	select {
@@ -71,7 +77,7 @@ func (e *echo) take() ([]*bridge.Event, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	events := e.events
-	e.events = nil
+	e.events, e.bytes = nil, 0
 	if e.lost {
 		return events, errEchoLost
 	}

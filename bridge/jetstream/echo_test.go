@@ -123,6 +123,21 @@ func TestEchoIsBounded(t *testing.T) {
 	events, err := e.take()
 	require.Len(t, events, maxEcho)
 	require.ErrorIs(t, err, errEchoLost)
+
+	e = &echo{ready: make(chan struct{}, 1)}
+	large := make([]byte, maxEchoBytes/4)
+	for range 4 {
+		e.put(&bridge.Event{Data: large})
+		events, err = e.take()
+		require.Len(t, events, 1)
+		require.NoError(t, err, "what was taken does not count")
+	}
+	for range 10 {
+		e.put(&bridge.Event{Data: large})
+	}
+	events, err = e.take()
+	require.Len(t, events, 5)
+	require.ErrorIs(t, err, errEchoLost)
 }
 
 // TestPlainAcknowledgement: the short way reads what servers answer, and leaves everything else to the long one.
