@@ -113,9 +113,8 @@ func rowsText(part *rowsPart) string {
 	for i, floor := range floors {
 		fmt.Fprintf(&notes, "Floor %d: %s. ", i+1, floor)
 	}
-	fmt.Fprintf(&notes, "A ratio is that of the bridge to the floor of the same run. A rate is kept up with if %.0f %% of it is delivered, counted until "+
-		"the last delivery has come, nothing is missing, and 99 %% come within %.0f ms; the highest in most runs is found to 5 %%. ",
-		100*keptShare, keptLatency)
+	notes.WriteString("A ratio is that of the bridge to the floor of the same run. Nothing was lost, repeated or outstanding in any run; " +
+		"events end to end are counted until the last delivery has come. ")
 	if part.Shared {
 		notes.WriteString("Beside a bridge on one core, what measures it has the other one; it shares both with a bridge on two.")
 	} else {

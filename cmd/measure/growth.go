@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -119,6 +120,12 @@ func (r *rig) grow(ctx context.Context, a *axis, cpus []int, quick bool) (points
 		points = append(points, growthPoint{Axis: a.Name, Value: value, Processors: len(cpus), Run: *run})
 	}
 	return points, errors.Join(faults...)
+}
+
+// round makes a rate that is easy to read: three digits.
+func round(rate float64) float64 {
+	unit := math.Pow(10, max(math.Floor(math.Log10(max(rate, 1)))-2, 0))
+	return max(math.Round(rate/unit)*unit, 1)
 }
 
 // panel is a part of the picture: one number over one axis.

@@ -12,14 +12,13 @@ import (
 
 // row is work of which one or more numbers are in the table.
 type row struct {
-	name      string
-	work      work
-	two       bool   // the bridge is on two processors, not on one
-	fresh     bool   // each run has a bridge of its own: what earlier readers have left counts as nobody's
-	sustained bool   // the rate is found: the highest that the bridge keeps up with
-	floor     *floor // nil: there is none
-	most      int    // runs; 0: as many as are asked for
-	lines     []line
+	name  string
+	work  work
+	two   bool   // the bridge is on two processors, not on one
+	fresh bool   // each run has a bridge of its own: what earlier readers have left counts as nobody's
+	floor *floor // nil: there is none
+	most  int    // runs; 0: as many as are asked for
+	lines []line
 }
 
 // line is a number of a row.
@@ -42,15 +41,14 @@ func (b budget) met(value float64) bool {
 
 // rowResult is what was measured of a row.
 type rowResult struct {
-	Name       string             `json:"name"`
-	Flags      string             `json:"flags"`
-	Processors int                `json:"processors"` // of the bridge
-	Floor      string             `json:"floor,omitempty"`
-	Fault      string             `json:"fault,omitempty"` // why there are no lines
-	Lines      []lineResult       `json:"lines"`
-	Runs       []bench.Result     `json:"runs"`
-	FloorRuns  []float64          `json:"floor_runs,omitempty"` // of a floor that is a Go benchmark
-	Tries      map[string]float64 `json:"tries,omitempty"`      // of a sustained rate: deliveries per second by rate
+	Name       string         `json:"name"`
+	Flags      string         `json:"flags"`
+	Processors int            `json:"processors"` // of the bridge
+	Floor      string         `json:"floor,omitempty"`
+	Fault      string         `json:"fault,omitempty"` // why there are no lines
+	Lines      []lineResult   `json:"lines"`
+	Runs       []bench.Result `json:"runs"`
+	FloorRuns  []float64      `json:"floor_runs,omitempty"` // of a floor that is a Go benchmark
 }
 
 type lineResult struct {
@@ -112,13 +110,6 @@ func (r *rig) measureRow(ctx context.Context, row *row, p *plan) (*rowResult, er
 		return result, err
 	}
 	defer func() { s.stop() }()
-	if row.sustained {
-		if err := r.measureSustained(ctx, s, row, result, p); err != nil {
-			return result, err
-		}
-		row.conclude(result)
-		return result, nil
-	}
 	runs := p.count
 	if row.most > 0 {
 		runs = min(runs, row.most)

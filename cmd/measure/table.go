@@ -51,7 +51,7 @@ func table() []row {
 			lines: []line{{"memory per reader", "KiB", kibPerReader, budget{limit: 3}}},
 		},
 		{
-			name: "10,000 topics with a reader each, the highest rate kept up with", sustained: true, work: manyTopics,
+			name: "10,000 topics with a reader each, as fast as results come back", work: manyTopics,
 			lines: []line{
 				{"events end to end", eventsPerSecond, deliveries, atLeast(35_500)},
 				{"99th percentile of latency", "ms", latency99, budget{}},
