@@ -23,10 +23,13 @@ func collect(outcomes <-chan outcome, emit func([]*ssebridgev1.PublishResult) er
 			failed()
 		}
 	}
+	many := false
 	for next, open := <-outcomes; open; {
 		var gathered []*ssebridgev1.PublishResult
 		next.wait()
-		runtime.Gosched() // on a busy core: what is ready meanwhile shares the response, which costs as much as an event
+		if many {
+			runtime.Gosched() // on a busy core: what is ready meanwhile shares the response, which costs as much as an event
+		}
 		for again := true; again; {
 			result, err := next.result()
 			if err != nil {
@@ -36,6 +39,7 @@ func collect(outcomes <-chan outcome, emit func([]*ssebridgev1.PublishResult) er
 			}
 			next, open, again = following(outcomes, len(gathered))
 		}
+		many = len(gathered) > 1
 		if len(gathered) > 0 {
 			if err := emit(gathered); err != nil {
 				fail(err)
