@@ -147,7 +147,7 @@ func TestChurn(t *testing.T) {
 	}, 10*time.Second, 100*time.Millisecond, "the test itself has a connection or two")
 	events := (len(published.all()) - kept) * 512 // what the log keeps of each, for duplicates above all
 	assert.Less(t, after.heap, before.heap+events+1<<20, "each of %d readers would leave 1.5 KiB", came)
-	assert.Greater(t, resumed.Load(), int64(10), "readers that resumed and received what they had missed, within moments that a busy machine makes short")
+	assert.Greater(t, resumed.Load(), int64(came/10), "readers that resumed and received what they had missed")
 	t.Logf("before: %+v, after: %+v", before, after)
 }
 
@@ -205,7 +205,7 @@ func comeAndGo(t *testing.T, bridge *process, published *numbers, resumed *atomi
 		next = rand.N(len(known))
 		place = "Last-Event-ID: " + known[next] + "\r\n"
 	}
-	_ = conn.SetDeadline(time.Now().Add(rand.N(100 * time.Millisecond)))
+	_ = conn.SetDeadline(time.Now().Add(rand.N(300 * time.Millisecond))) // which a busy machine makes short
 	_, err = fmt.Fprintf(conn, "GET /v1/events?topic=a&format=json HTTP/1.1\r\nHost: localhost\r\n%s\r\n", place)
 	s := &eventStream{body: conn, lines: bufio.NewReader(conn)}
 	for received := 0; err == nil; received++ {
