@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -89,15 +88,13 @@ func (t *tail) drainEcho(ctx context.Context, echo *echo) error {
 	t.heard = time.Now()
 	idle := time.NewTicker(t.log.config.CheckInterval)
 	defer idle.Stop()
-	for many := false; ; {
+	for {
 		select {
 		case <-echo.ready:
-			if many {
-				runtime.Gosched() // on a busy core: what comes meanwhile shares the batch
-			}
+			t.yield()
 			t.heard = time.Now()
 			events, lost := echo.take()
-			many = len(events) > 1
+			t.many = len(events) > 1
 			if err := errors.Join(t.addAll(events), lost); err != nil {
 				return err
 			}

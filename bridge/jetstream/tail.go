@@ -40,6 +40,7 @@ type tail struct {
 	seen    uint64        // nothing up to this sequence is still to come; not before place
 
 	heard   time.Time // when something was last taken in
+	many    bool      // there was more than one thing to take in then
 	missing uint64    // a sequence that an idle check has found to be due
 
 	batch []*bridge.Event
@@ -223,7 +224,7 @@ func (t *tail) drain(ctx context.Context, feed *feed, through uint64) error {
 	for t.seen < through {
 		select {
 		case <-feed.ready:
-			runtime.Gosched() // on a busy core: what comes meanwhile shares the batch
+			t.yield()
 			err := t.receive(ctx, feed)
 			t.flush()
 			if err != nil {
@@ -246,10 +247,19 @@ func (t *tail) drain(ctx context.Context, feed *feed, through uint64) error {
 	return nil
 }
 
+// yield lets others run where there was much to take in: on a busy core, what comes meanwhile shares the batch.
+func (t *tail) yield() {
+	if t.many {
+		runtime.Gosched()
+	}
+}
+
 // receive takes what has arrived, in batches, so that a busy log costs little per event and an idle one waits for
 // nothing.
 func (t *tail) receive(ctx context.Context, feed *feed) error {
-	for _, raw := range feed.take() {
+	messages := feed.take()
+	t.many = len(messages) > 1
+	for _, raw := range messages {
 		message, err := feed.decode(raw)
 		if err == nil && message != nil {
 			t.heard = time.Now()
