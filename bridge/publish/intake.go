@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +19,8 @@ type intake struct {
 	schema      []byte         // of the types that the stream has sent and that encoder does not know yet
 	encoder     bridge.Encoder // nil until it is needed
 	caller      Caller
+	turns       turns  // with all other calls
+	taken       int    // events in this turn
 	traceParent string // of the call; passed on where nothing is traced here
 	outcomes    chan outcome
 }
@@ -33,10 +36,30 @@ type outcome struct {
 
 func (o outcome) ready() bool { return o.refusal != nil || o.pending.Ready() }
 
+// turn is how many events a call takes in before others have theirs on a busy core.
+const turn = 64
+
+// turns makes publishers and those who write to readers take turns on busy cores: if publishers always went first, readers
+// would fall behind without end, and out of the window. However many the calls, one per core at a time waits for its
+// next turn, until whoever else can run has run.
+type turns chan struct{}
+
+func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)) }
+
+func (t turns) pass() {
+	t <- struct{}{}
+	runtime.Gosched()
+	<-t
+}
+
 // take takes in one message.
 func (in *intake) take(ctx context.Context, schema []byte, events []*ssebridgev1.Event) error {
 	in.learn(schema)
 	for _, event := range events {
+		if in.taken++; in.taken > turn {
+			in.taken = 1
+			in.turns.pass()
+		}
 		if err := in.accept(ctx, event); err != nil {
 			return err
 		}

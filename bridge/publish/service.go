@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 
@@ -109,7 +108,7 @@ func (s *Service) Streams() int {
 }
 
 func (s *Service) intake(ctx context.Context, header http.Header) *intake {
-	in := &intake{config: &s.config, caller: s.config.Caller(ctx), outcomes: make(chan outcome, s.config.InFlight)}
+	in := &intake{config: &s.config, turns: s.turns, caller: s.config.Caller(ctx), outcomes: make(chan outcome, s.config.InFlight)}
 	if parent := header.Get("Traceparent"); validTraceParent(parent) {
 		in.traceParent = parent
 	}
@@ -138,7 +137,7 @@ func (s *Service) PublishBatch(
 func (s *Service) Publish(
 	ctx context.Context, rpc *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse],
 ) error {
-	stream := &publishStream{rpc: rpc, turns: s.turns, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
+	stream := &publishStream{rpc: rpc, in: s.intake(ctx, rpc.RequestHeader()), interrupt: interrupter(ctx)}
 	s.enter(stream)
 	defer s.leave(stream)
 	age := time.AfterFunc(s.age(stream.in.caller), stream.stop)
@@ -176,7 +175,6 @@ func (s *Service) leave(stream *publishStream) {
 type publishStream struct {
 	rpc       *connect.BidiStream[ssebridgev1.PublishRequest, ssebridgev1.PublishResponse]
 	in        *intake
-	turns     turns
 	interrupt func() // makes a Receive that waits return
 
 	mu      sync.Mutex
@@ -220,29 +218,9 @@ func (p *publishStream) run(ctx context.Context) error {
 	return nil
 }
 
-// turn is how many events a stream takes in before others have theirs on a busy core.
-const turn = 64
-
-// turns makes publishers and those who write to readers take turns on busy cores: if publishers always went first, readers
-// would fall behind without end, and out of the window. However many the streams, one per core at a time waits for its
-// next turn, until whoever else can run has run.
-type turns chan struct{}
-
-func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)) }
-
-func (t turns) pass() {
-	t <- struct{}{}
-	runtime.Gosched()
-	<-t
-}
-
 // receive takes in events until the publisher has sent all or the stream is stopped; both are no error.
 func (p *publishStream) receive(ctx context.Context) error {
-	for taken := 0; !p.isStopped(); {
-		if taken >= turn {
-			taken = 0
-			p.turns.pass()
-		}
+	for !p.isStopped() {
 		request, err := p.rpc.Receive()
 		switch {
 		case errors.Is(err, io.EOF) || err != nil && p.isStopped():
@@ -250,7 +228,6 @@ func (p *publishStream) receive(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		taken += len(request.GetEvents())
 		if err := p.take(ctx, request); err != nil {
 			return err
 		}
