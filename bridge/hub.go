@@ -61,7 +61,8 @@ type Hub struct {
 	history   *history
 	audiences audiences
 	lookups   chan struct{} // holds a token for each new reader whose place the log is asked about
-	warm      atomic.Bool
+	warmed    chan struct{} // closed when the window is warm
+	warmOnce  sync.Once
 	heartbeat atomic.Pointer[heartbeat]
 	woken     atomic.Pointer[Cursor] // whoever an event up to here is for has been told of it
 	traced    []delivery             // of one call of hubSink.Append
@@ -98,6 +99,7 @@ func NewHub(log Log, settings Settings) *Hub {
 		history:   newHistory(log, settings.HistoryBytes, settings.HistoryReads, settings.State),
 		lookups:   make(chan struct{}, maxLookups),
 		readers:   map[string]*Reader{},
+		warmed:    make(chan struct{}),
 	}
 	h.telemetry.ObserveWindow(h.window.state)
 	return h
@@ -109,14 +111,24 @@ func (h *Hub) Run(ctx context.Context) error {
 }
 
 // Warm reports whether the window has reached the end of the log.
-func (h *Hub) Warm() bool { return h.warm.Load() }
+func (h *Hub) Warm() bool {
+	select {
+	case <-h.warmed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Warmed returns a channel that is closed when the window has reached the end of the log: readers are served from then on.
+func (h *Hub) Warmed() <-chan struct{} { return h.warmed }
 
 // hubSink is what the log sees of a hub.
 type hubSink Hub
 
 func (s *hubSink) Begin(base Cursor) { s.window.begin(base) }
 
-func (s *hubSink) Warm() { s.warm.Store(true) }
+func (s *hubSink) Warm() { s.warmOnce.Do(func() { close(s.warmed) }) }
 
 func (s *hubSink) Append(events []*Event) {
 	begun := time.Now()
@@ -148,7 +160,7 @@ type delivery struct {
 // show makes visible what Append has done, once readers need not wait for it any more. What comes before the window is
 // warm was delivered by whoever ran then.
 func (s *hubSink) show(events []*Event, begun time.Time) {
-	if s.warm.Load() {
+	if (*Hub)(s).Warm() {
 		s.telemetry.Tailed(events[len(events)-1].Cursor.Time)
 		ended := time.Now()
 		for _, d := range s.traced {

@@ -199,6 +199,18 @@ func (p *program) run(ctx context.Context) {
 	watched.Wait()
 }
 
+// waitWarm returns once readers are served. The error says why they will not be.
+func (p *program) waitWarm(ctx context.Context) error {
+	select {
+	case <-p.hub.Warmed():
+		return nil
+	case err := <-p.failed:
+		return err
+	case <-ctx.Done():
+		return nil // wait ends it in good order
+	}
+}
+
 // wait runs the bridge until ctx ends or a part fails, and shuts it down.
 func (p *program) wait(ctx context.Context) error {
 	p.logger.Info("ssebridge is running", "public", p.publicURL, "internal", p.internalURL, "ops", p.opsURL)

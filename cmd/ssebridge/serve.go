@@ -112,7 +112,7 @@ func loadConfig(file string, flags *pflag.FlagSet) (config.Config, error) {
 	return loaded, nil
 }
 
-// serve runs the bridge until ctx ends or a part of it fails. Once it is ready it calls started, if that is given.
+// serve runs the bridge until ctx ends or a part of it fails. Once it serves readers it calls started, if that is given.
 func serve(ctx context.Context, options options, logger *slog.Logger, started func(context.Context, *program) error) error {
 	reportTelemetry(logger)
 	program, err := start(ctx, options, logger)
@@ -120,7 +120,11 @@ func serve(ctx context.Context, options options, logger *slog.Logger, started fu
 		return err
 	}
 	if started != nil {
-		if err := started(ctx, program); err != nil {
+		err := program.waitWarm(ctx)
+		if err == nil {
+			err = started(ctx, program)
+		}
+		if err != nil {
 			program.shutdown()
 			return err
 		}
