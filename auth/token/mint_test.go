@@ -35,16 +35,16 @@ func TestMintedTokensCount(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := newVerifier(t, issuer)
 			// Each sleep is virtual, in a bubble of synctest: the clock is what is tested.
-			time.Sleep(time.Second / 3)
+			time.Sleep(time.Second / 3) // virtual: in a bubble of synctest
 			raw, err := key.Mint(grant())
 			require.NoError(t, err)
 			principal, err := v.Verify(t.Context(), raw, token.RolePublish)
 			require.NoError(t, err)
 			assert.Equal(t, "me", principal.Subject)
 			assert.Equal(t, []any{int64(7)}, principal.Claims["shops"])
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute) // virtual: in a bubble of synctest
 			require.NoError(t, func() error { _, err := v.Verify(t.Context(), raw, token.RolePublish); return err }(), "exp is rounded up")
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual: in a bubble of synctest
 			_, err = v.Verify(t.Context(), raw, token.RolePublish)
 			refused(t, err, token.ReasonExpired)
 		})

@@ -83,26 +83,26 @@ func TestKeysInAFileAreReplaced(t *testing.T) {
 			require.NoError(t, os.WriteFile(issuer.JWKSFile, []byte(set(public("b", otherEC()))), 0o600))
 			refused(t, verify(v, newer), token.ReasonKey) // was read less than a second ago
 			// This sleep and those that follow are virtual, in a bubble of synctest: how often is looked is what is tested.
-			time.Sleep(time.Second + time.Millisecond)
+			time.Sleep(time.Second + time.Millisecond) // virtual: in a bubble of synctest
 			require.NoError(t, verify(v, newer))
 			refused(t, verify(v, older), token.ReasonKey)
 			assert.Contains(t, log.String(), "read again")
 
 			for _, broken := range []string{"", "[]", `{"keys":[]}`} {
 				require.NoError(t, os.WriteFile(issuer.JWKSFile, []byte(broken), 0o600))
-				time.Sleep(2 * time.Second)
+				time.Sleep(2 * time.Second) // virtual: in a bubble of synctest
 				require.NoError(t, verify(v, newer))
 				refused(t, verify(v, older), token.ReasonKey)
 			}
 			require.NoError(t, os.Remove(issuer.JWKSFile))
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // virtual: in a bubble of synctest
 			require.NoError(t, verify(v, newer))
 			refused(t, verify(v, older), token.ReasonKey)
 			assert.Equal(t, 4, strings.Count(log.String(), "those of before stay"), "one warning for each change:\n%s", log.String())
 			assert.Contains(t, log.String(), "issuer=login")
 
 			require.NoError(t, os.WriteFile(issuer.JWKSFile, []byte(set(public("a", ecKey()))), 0o600))
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // virtual: in a bubble of synctest
 			require.NoError(t, verify(v, older))
 		})
 	}
@@ -175,7 +175,7 @@ func TestUnknownKeysAreFetchedButSeldom(t *testing.T) {
 
 		unknown, forged := signedBy(otherEC(), "c"), signedBy(otherEC(), "a")
 		for range 300 { // 30 s
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // virtual: in a bubble of synctest
 			refused(t, verify(v, unknown), token.ReasonKey)
 			refused(t, verify(v, forged), token.ReasonSignature)
 		}
@@ -234,7 +234,7 @@ func TestIssuerThatCannotBeReached(t *testing.T) {
 
 		server.change(func(s *keyServer) { s.hang = nil })
 		refused(t, verify(v, raw), token.ReasonUnavailable)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // virtual: in a bubble of synctest
 		require.NoError(t, verify(v, raw))
 		assert.Equal(t, 1, strings.Count(log.String(), "not fetched"), log.String())
 		assert.Contains(t, log.String(), "keys of an issuer fetched")
@@ -250,14 +250,14 @@ func TestKeysStayWhileTheirIssuerIsDown(t *testing.T) {
 		v := urlVerifier(t, server, log.logger())
 		watch(t, v)
 		synctest.Wait()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual: in a bubble of synctest
 		assert.EqualValues(t, 1, server.fetches.Load(), "fetched before a token comes")
 		older, newer := signedBy(ecKey(), "a"), signedBy(otherEC(), "b")
 		require.NoError(t, verify(v, older))
 
 		server.change(func(s *keyServer) { s.status = http.StatusInternalServerError })
 		down := server.fetches.Load()
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) // virtual: in a bubble of synctest
 		require.NoError(t, verify(v, older), "keys stay")
 		assert.InDelta(t, 49, server.fetches.Load()-down, 2, "tried every 10 s, once stale")
 		assert.Contains(t, refused(t, verify(v, newer), token.ReasonUnavailable).Error(), "http://localhost/keys answered 500")
@@ -267,12 +267,12 @@ func TestKeysStayWhileTheirIssuerIsDown(t *testing.T) {
 
 		// The key is withdrawn: it counts until the next fetch.
 		server.change(func(s *keyServer) { s.status, s.set = 0, set(public("b", otherEC())) })
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) // virtual: in a bubble of synctest
 		require.NoError(t, verify(v, newer))
 		refused(t, verify(v, older), token.ReasonKey)
 
 		before := server.fetches.Load()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // virtual: in a bubble of synctest
 		assert.InDelta(t, 31, server.fetches.Load()-before, 3, "fetched when stale: after 108 to 120 s")
 	})
 }
@@ -293,7 +293,7 @@ func TestFreshnessHasBounds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server := &keyServer{set: set(public("a", ecKey())), cache: cache}
 			watch(t, urlVerifier(t, server, discarded))
-			time.Sleep(10 * time.Hour)
+			time.Sleep(10 * time.Hour) // virtual: in a bubble of synctest
 			assert.InEpsilon(t, perHour, float64(server.fetches.Load())/10, 0.2, cache)
 		})
 	}

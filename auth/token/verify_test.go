@@ -327,17 +327,17 @@ func TestTimeOfAToken(t *testing.T) {
 		raw := es(good().with("nbf", time.Now().Add(12*time.Second).Unix(), "exp", time.Now().Add(time.Minute).Unix()))
 		end := time.Now().Add(time.Minute)
 
-		time.Sleep(10*time.Second - 1)
+		time.Sleep(10*time.Second - 1) // virtual: in a bubble of synctest
 		_, err := v.Verify(t.Context(), raw, token.RoleSubscribe)
 		refused(t, err, token.ReasonNotYet)
-		time.Sleep(time.Nanosecond)
+		time.Sleep(time.Nanosecond) // virtual: in a bubble of synctest
 		principal, err := v.Verify(t.Context(), raw, token.RoleSubscribe)
 		require.NoError(t, err)
 		assert.True(t, principal.Expires.Equal(end), principal.Expires)
-		time.Sleep(50*time.Second - 1)
+		time.Sleep(50*time.Second - 1) // virtual: in a bubble of synctest
 		_, err = v.Verify(t.Context(), raw, token.RoleSubscribe)
 		require.NoError(t, err)
-		time.Sleep(time.Nanosecond)
+		time.Sleep(time.Nanosecond) // virtual: in a bubble of synctest
 		_, err = v.Verify(t.Context(), raw, token.RoleSubscribe)
 		refused(t, err, token.ReasonExpired)
 	})
