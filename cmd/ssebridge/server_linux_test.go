@@ -47,15 +47,24 @@ func TestStalledReaderCostsLittleKernelMemory(t *testing.T) {
 	t.Run("cleartext", func(t *testing.T) {
 		t.Parallel()
 		b := startBridge(t, testOptions(t))
-		stallReader(t, publisher(b.internalURL), dial(t, b.publicURL))
+		stallReader(t, publisher(b.internalURL), dialNarrow(t, b.publicURL))
 	})
 	t.Run("TLS", func(t *testing.T) {
 		t.Parallel()
 		ca := newAuthority(t)
 		b, _, _ := startTLSBridge(t, ca)
 		publisher := ssebridgev1connect.NewPublishServiceClient(newPublishClient(ca.pool()), b.internalURL)
-		stallReader(t, publisher, tls.Client(dial(t, b.publicURL), &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}))
+		stallReader(t, publisher, tls.Client(dialNarrow(t, b.publicURL), &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}))
 	})
+}
+
+// dialNarrow is dial with a receive buffer of a few MiB: systems that allow a reader who reads fast more than all that
+// there is to send would leave the bridge nothing to hold.
+func dialNarrow(t *testing.T, base string) net.Conn {
+	t.Helper()
+	conn := dial(t, base)
+	require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(1<<20))
+	return conn
 }
 
 // stallReader reads 10 of 30 MiB from a bridge that holds nothing else.
